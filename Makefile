@@ -1,0 +1,138 @@
+# harness-lua. `make help` lists what there is. Everything is built below build/.
+#
+# One tree of objects for each variant: rel (build/harness-lua), asan (build/asan/harness-lua),
+# strict (warnings are errors), cov (for gcov), fuzz (clang, for libFuzzer).
+# `make VARIANT=asan` builds one; SAN=1 is short for that. V=1 shows the commands.
+VARIANT ?= $(if $(SAN),asan,rel)
+OUT     := $(if $(filter rel,$(VARIANT)),build,build/$(VARIANT))
+OBJ     := build/obj/$(VARIANT)
+PREFIX  ?= /usr/local
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+TRAP := -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+CFLAGS_rel    := -O2 -g
+CFLAGS_asan   := -O1 -g -fsanitize=address,undefined $(TRAP)
+CFLAGS_strict := -O2 -Werror
+CFLAGS_cov    := -O0 -g --coverage
+CFLAGS_fuzz   := -O1 -g -fsanitize=fuzzer-no-link,address,undefined $(TRAP) -w
+FLAGS = $(CFLAGS_$(VARIANT)) $(CFLAGS)
+
+# Asked once, and only when something is compiled: `make test` may have to install pkg-config first.
+PKGS       := lua5.4 libuv libcjson libpcre2-8
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
+LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
+
+C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
+O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
+LUA_FILES := $(sort $(shell find lua -name '*.lua'))
+
+Q     := $(if $(V),,@)
+SETUP := @spec/support/setup.sh
+PEERS := @spec/support/peers.sh
+BUILD  = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+all: $(OUT)/harness-lua ## build build/harness-lua
+
+$(OUT)/harness-lua: $(O_FILES) $(OBJ)/modules_data.o
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
+
+$(OBJ)/%.o: %.c | packages
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(LUA_FILES) | packages
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  EMBED lua/")
+	$(Q)sh bindings/embed.sh $(LUA_FILES) > $(OBJ)/modules_data.c
+	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
+
+# Everything of ours but the command's main: the fuzzers take from it what they need.
+build/fuzz/libfuzzed.a: $(filter-out %/main.o,$(O_FILES)) $(OBJ)/modules_data.o
+	@mkdir -p $(@D) && rm -f $@
+	$(Q)ar rcs $@ $^
+
+packages:
+	@pkg-config --exists $(PKGS) || { \
+	  echo "libraries are missing; install them with: spec/support/setup.sh build" >&2; exit 1; }
+
+demo: ## the main job: an agent with tools, streamed to the terminal
+	$(SETUP) build
+	$(BUILD)
+	@sh examples/demo.sh
+
+test: ## all specs, or one: SPEC=spec/x_spec.lua (TIMES=1 lists the slowest tests)
+	$(SETUP) build test
+	$(PEERS) test
+	$(BUILD)
+	@spec/support/run.sh build/harness-lua $(SPEC)
+
+FACTOR ?= 10
+test-asan: ## the same with ASan, UBSan and leak check, heavy specs reduced by FACTOR=10
+	$(SETUP) build test
+	$(PEERS) test
+	$(BUILD) VARIANT=asan
+	@HARNESS_SPEC_FACTOR=$(FACTOR) HARNESS_SPEC_TIMEOUT=600 \
+	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	  spec/support/run.sh build/asan/harness-lua $(SPEC)
+
+TIME ?= 60
+fuzz: ## the fuzzers, TIME=60 seconds each, or one: ONLY=sse; each has to find its planted bug too
+	$(SETUP) build fuzz
+	$(BUILD) VARIANT=fuzz CC=clang-14 run-fuzzers
+
+run-fuzzers: build/fuzz/libfuzzed.a
+	@CC='$(CC)' CFLAGS='$(ALL_CFLAGS)' LIBS='$(LDLIBS)' spec/support/fuzz.sh $(TIME) $(ONLY)
+
+check: ## warnings as errors, clang-tidy, cppcheck, luacheck, shellcheck, formatting
+	$(SETUP) build check
+	$(BUILD) VARIANT=strict
+	@CFLAGS='$(ALL_CFLAGS)' spec/support/check.sh
+
+bench: ## what the targets ask for, measured beside its peers; one row: ROW=relay
+	$(SETUP) build bench
+	$(PEERS) bench
+	$(BUILD)
+	@spec/bench/run.sh $(ROW)
+
+soak: ## all counts in full, and the fuzzers for a minute each (an hour)
+	@HARNESS_SOAK=1 HARNESS_SPEC_TIMEOUT=3600 $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory fuzz TIME=60
+
+coverage: ## lines and branches that the specs reach
+	$(SETUP) build test coverage
+	$(PEERS) test
+	$(BUILD) VARIANT=cov
+	@spec/support/coverage.sh
+
+format: ## lay the C files out as .clang-format says
+	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c)
+
+DOC := $(DESTDIR)$(PREFIX)/share/doc/harness-lua
+install: all ## put the command below PREFIX=/usr/local (DESTDIR= for packagers)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DOC)
+	install -m 755 build/harness-lua $(DESTDIR)$(PREFIX)/bin/harness-lua
+	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DOC)
+
+uninstall: ## take it away again
+	rm -f $(DESTDIR)$(PREFIX)/bin/harness-lua
+	rm -rf $(DOC)
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
+	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+-include $(O_FILES:.o=.d)
+.PHONY: all packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
+        uninstall clean help

@@ -1,0 +1,85 @@
+/* bindings.h - what the files of bindings/ share: one core per Lua state, and the waiting protocol.
+ *
+ * Each file binds one part: `int bind_xxx(lua_State *L)` pushes the part's table of functions, and
+ * core.c puts it into `require "harness.core"` under its name.
+ *
+ * Waiting. C never yields and never calls Lua from a libuv or curl callback. A C object that one
+ * can wait for (a transfer, a process, a storage call) is a userdata with the two methods
+ *     :arm(token) -> boolean    true when there is something to take now; else it remembers the
+ *                               token of the waiting task, and queues it once there is something
+ *     :disarm()                 forgets the token
+ * and what is there is then pulled by ordinary methods. lua/harness/task.lua parks on such an
+ * object with task.wait(object). Embed a struct waiter, and call waiter_wake when something came.
+ *
+ * Errors. bind_raise makes a harness error ({code, message, meta, ...}, see lua/harness/errors.lua)
+ * and raises it. No Lua error may cross a libuv, curl or storage callback. */
+#ifndef HARNESS_BINDINGS_H
+#define HARNESS_BINDINGS_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../engine/abort.h"
+#include "../engine/loop.h"
+
+#define HARNESS_VERSION "0.1.0"
+
+struct http_client;
+struct task_timers;
+
+/* One per Lua state; lives as a userdata in the registry and ends with the state. */
+struct core {
+    struct loop *loop;
+    lua_State *main;    /* the main thread of the state */
+    lua_State *running; /* the coroutine that runs now, NULL between tasks */
+    struct abort_pool *signals;
+    struct task_timers **timers; /* by the slot index of the task's token, in chunks */
+    uint32_t timer_chunks;
+    struct http_client *http; /* made at the first HTTP call */
+    volatile int interrupts;  /* Ctrl-C, counted by the interpreter's signal handler */
+    bool was_interrupted;
+    bool closing;
+    uint64_t stamp_ms; /* the last timestamp made, and its text */
+    char stamp[32];
+};
+
+/* The core of this state; raises if harness.core has not been opened. */
+struct core *core_get(lua_State *L);
+
+struct waiter {
+    struct loop *loop;
+    uint64_t token; /* 0: nobody waits */
+};
+
+static inline void waiter_wake(struct waiter *w) {
+    if (!w->token) return;
+    ready_push(loop_ready(w->loop), w->token);
+    w->token = 0;
+}
+
+/* Raises a harness error. The table (or nil) on top of the stack becomes its meta and is popped.
+ * Never returns; typed int so that bindings can `return bind_raise(...)`. */
+int bind_raise(lua_State *L, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Parts. */
+__attribute__((weak)) int bind_json(lua_State *L);
+__attribute__((weak)) int bind_schema(lua_State *L);
+__attribute__((weak)) int bind_glob(lua_State *L);
+__attribute__((weak)) int bind_relay(lua_State *L);
+__attribute__((weak)) int bind_http(lua_State *L);
+__attribute__((weak)) int bind_sse(lua_State *L);
+__attribute__((weak)) int bind_store(lua_State *L);
+__attribute__((weak)) int bind_process(lua_State *L);
+__attribute__((weak)) int bind_ulid(lua_State *L);
+__attribute__((weak)) int bind_text(lua_State *L);
+
+/* Ends all transfers and frees the HTTP client, if there is one. Part of bindings/http.c. */
+__attribute__((weak)) void core_close_http(struct core *core);
+
+/* `require "harness.core"`; opening it again in the same state gives the same module. */
+int luaopen_harness_core(lua_State *L);
+
+#endif

@@ -1,0 +1,815 @@
+--- The scheduler: everything that waits is a coroutine, and this file resumes it.
+---
+--- A task is a coroutine with a token (its place in the ready queue, which is in C) and an abort
+--- signal. Whatever it waits for queues the token; `dispatch` takes tokens in order and resumes
+--- their tasks, never from inside another resume. A task that is woken looks itself whether what
+--- it waits for has come, so a wake-up too many does no harm.
+---
+--- Concurrency is structured: a task ends after its children. After an abort each task has its
+--- grace; what has not ended by then is closed (its to-be-closed variables run).
+---
+--- Only this file resumes tasks, so errors, tracebacks and cancellation have one place.
+
+local core = require "harness.core"
+local errors = require "harness.errors"
+local chain = require "harness.chain"
+
+core.set_error_factory(function(code, message, meta) return errors.new(code, message, meta) end)
+
+local yield, create, close, traceback = coroutine.yield, coroutine.create, chain.raw_close, debug.traceback
+local resume, take, push = core.resume, core.take, core.push
+local signal_aborted, signal_reason = core.signal_aborted, core.signal_reason
+local PARK = chain.PARK
+local DONE <const> = {} -- what a worker yields when its function has returned
+
+local M = {}
+
+--- Milliseconds a task may go on after its abort; the harness sets its own for its runs.
+M.CANCEL_GRACE_MS = 1000
+local SHIELD_MS <const> = 5000
+local BATCH <const> = 256 -- resumes between two looks at the outside world
+
+---@class harness.Task
+---@field package token integer
+---@field package signal integer
+---@field package scope integer the signal that its waits listen to: its own, or that of a shield or deadline
+local Task = {}
+Task.__index = Task
+Task.__name = "harness.Task"
+
+local tasks = {} -- by slot index; the owner of a token: a task, or a callback record
+local current = nil -- the task that runs now
+local idle_workers, idle_count = {}, 0
+local MAX_IDLE <const> = 256
+
+-- ---- workers ------------------------------------------------------------------------------
+
+-- A worker runs one function after another, so that a task does not cost a new coroutine.
+local function worker(fn, ...)
+  return worker(yield(DONE, fn(...)))
+end
+
+local function take_worker()
+  if idle_count == 0 then return create(worker) end
+  local co = idle_workers[idle_count]
+  idle_workers[idle_count] = nil
+  idle_count = idle_count - 1
+  return co
+end
+
+-- ---- the family ---------------------------------------------------------------------------
+
+local function link_child(parent, t)
+  t.parent = parent
+  local last = parent.last_child
+  if last then
+    last.next_sibling, t.prev_sibling = t, last
+  else
+    parent.first_child = t
+  end
+  parent.last_child = t
+end
+
+local function unlink_child(t)
+  local parent, prev, next = t.parent, t.prev_sibling, t.next_sibling
+  if prev then prev.next_sibling = next else parent.first_child = next end
+  if next then next.prev_sibling = prev else parent.last_child = prev end
+  t.prev_sibling, t.next_sibling = nil, nil
+end
+
+local function wake_waiters(t)
+  local group = t.group
+  if group then
+    group[#group + 1] = t
+    push(group.token)
+  end
+  local waiter = t.waiter
+  if not waiter then return end
+  push(waiter)
+  if t.waiters then
+    for _, token in ipairs(t.waiters) do push(token) end
+  end
+end
+
+local function add_waiter(t, token)
+  if not t.waiter then
+    t.waiter = token
+  else
+    t.waiters = t.waiters or {}
+    t.waiters[#t.waiters + 1] = token
+  end
+end
+
+local function close_scopes(t)
+  local scopes = t.scopes
+  if scopes then
+    for i = #scopes, 1, -1 do core.signal_close(scopes[i]) end
+    t.scopes = nil
+  end
+end
+
+-- The very end of a task: nothing of it happens after this.
+local function complete(t)
+  local failed = t.failed
+  close_scopes(t)
+  if t.watches then
+    for _, watch in ipairs(t.watches) do watch:close() end
+    t.watches = nil
+  end
+  local was_aborted = signal_aborted(t.signal)
+  tasks[t.token & 0xffffffff] = nil
+  core.task_close(t.token, t.signal)
+  t.state, t.signal, t.scope, t.co = "done", 0, 0, nil
+  wake_waiters(t)
+  local parent = t.parent
+  local unseen = failed and not t.waiter and not t.group and not was_aborted
+  if not parent then
+    if unseen then M.report(t.value, t.traceback) end
+    return
+  end
+  unlink_child(t)
+  if unseen then
+    parent.unseen = parent.unseen or {}
+    table.insert(parent.unseen, t)
+  end
+  if parent.state == "joining" and not parent.first_child then push(parent.token) end
+end
+
+local function cancel_children(t, reason)
+  local child = t.first_child
+  while child do
+    local next = child.next_sibling
+    core.signal_abort(child.signal, reason)
+    child = next
+  end
+end
+
+-- The first error among the children that nobody awaited; it becomes the parent's.
+local function unseen_error(t)
+  for _, child in ipairs(t.unseen or {}) do
+    if not child.seen then return child end
+  end
+end
+
+local function settle_unseen(t)
+  local child = unseen_error(t)
+  t.unseen = nil
+  if not child then return end
+  M.report(child.value, child.traceback)
+  if not t.failed then
+    t.failed, t.value, t.n, t.traceback = true, child.value, 1, child.traceback
+  end
+end
+
+-- The function of the task has ended; the task ends after its children.
+local function ended(t)
+  if not t.first_child then
+    if t.unseen then settle_unseen(t) end
+    return complete(t)
+  end
+  t.state = "joining"
+  if t.failed then cancel_children(t, M.cancelled("task", "its parent failed", t.value)) end
+end
+
+local function keep_results(t, n, ...)
+  t.n = n
+  if n <= 1 then t.value = ... else t.values = { ... } end
+end
+
+local function note_failure(t, err)
+  t.failed, t.value, t.n = true, err, 1
+  if type(err) == "table" and errors.is(err) and (err.traceback or err.category == "cancelled") then return end
+  t.traceback = traceback(t.co)
+  if errors.is(err) then err.traceback = t.traceback end
+end
+
+local function after_resume(t, ok, tag, ...)
+  current = nil
+  if ok and tag == PARK then
+    t.state = "parked"
+    return
+  end
+  if ok and tag == DONE then
+    if idle_count < MAX_IDLE then
+      idle_count = idle_count + 1
+      idle_workers[idle_count] = t.co
+    end
+    keep_results(t, select("#", ...), ...)
+    return ended(t)
+  end
+  if ok and tag == chain.EXIT then
+    M.exit_request = { ... }
+    close(t.co)
+    return ended(t)
+  end
+  note_failure(t, tag)
+  local closed, err = close(t.co)
+  if not closed and not rawequal(err, tag) then t.value = err end -- a __close that raised replaces it
+  ended(t)
+end
+
+-- Closes the coroutine of a task that would not end, innermost coroutine first.
+local function reap(t)
+  local reason = signal_reason(t.signal)
+  local suspended = chain.suspended(t.co)
+  t.unsettled = true
+  current = t -- waiting in a __close is refused by chain.can_wait, with a clear error
+  M.closing = true
+  for i = #suspended, 1, -1 do
+    local ok, err = close(suspended[i])
+    if not ok then M.report(err, nil) end
+  end
+  M.closing = false
+  current = nil
+  t.failed, t.value, t.n = true, reason, 1
+  ended(t)
+end
+
+-- What is left in the tree below t, deepest first: each is closed by itself, so closing never nests.
+local function reap_tree(t)
+  local list, stack = {}, { t }
+  while #stack > 0 do
+    local at = table.remove(stack)
+    list[#list + 1] = at
+    local child = at.first_child
+    while child do
+      stack[#stack + 1] = child
+      child = child.next_sibling
+    end
+  end
+  for i = #list, 1, -1 do
+    local at = list[i]
+    if at.state == "parked" or at.state == "new" then reap(at) end
+  end
+end
+
+local function grace_of(t)
+  return t.grace_ms or M.CANCEL_GRACE_MS
+end
+
+-- An aborted task was woken: starts its grace, or ends it. True when the task is gone.
+local function grace(t)
+  if not t.reaping then
+    t.reaping = true
+    core.reap_start(t.token, grace_of(t))
+    return false
+  end
+  if not core.reap_due(t.token) then return false end
+  if t.first_child then -- its children had the same time: they go first, then it gets its own
+    local child = t.first_child
+    while child do
+      local next = child.next_sibling
+      core.signal_abort(child.signal, signal_reason(t.signal))
+      reap_tree(child)
+      child = next
+    end
+    if t.state ~= "done" then core.reap_start(t.token, grace_of(t)) end
+    return t.state == "done"
+  end
+  if t.state ~= "parked" then return false end
+  reap(t)
+  return true
+end
+
+local function start(t)
+  t.co = take_worker()
+  t.state = "running"
+  current = t
+  local fn, args = t.fn, t.args
+  t.fn, t.args = nil, nil
+  if not args then return after_resume(t, resume(t.co, fn, t.arg)) end
+  return after_resume(t, resume(t.co, fn, table.unpack(args, 1, args.n)))
+end
+
+local function wake(t)
+  local state = t.state
+  if signal_aborted(t.signal) then
+    if state == "new" then -- it never started, so nothing of it is to be undone
+      t.failed, t.value, t.n, t.not_started = true, signal_reason(t.signal), 1, true
+      return ended(t)
+    end
+    if grace(t) then return end
+    state = t.state
+  end
+  if state == "parked" then
+    t.state, current = "running", t
+    return after_resume(t, resume(t.co))
+  elseif state == "joining" then
+    if not t.first_child then
+      if t.unseen then settle_unseen(t) end
+      return complete(t)
+    end
+    return
+  elseif state == "new" then
+    return start(t)
+  elseif state == "callback" then
+    return t.fn(t)
+  end
+end
+
+-- ---- waiting ------------------------------------------------------------------------------
+
+--- The task that runs now, or nil.
+---@return harness.Task?
+function M.current()
+  return current
+end
+
+-- Finds out before an operation starts whether the task may wait here.
+local function waiting_task()
+  local t = current
+  if not t then
+    errors.raise("HARNESS_CONFIG_ERROR", "this call waits, and waiting is possible only inside a task: "
+      .. "run your code with harness-lua, or with harness.run(function() ... end)", { reason = "outside_task" })
+  end
+  if M.closing then
+    errors.raise("HARNESS_CONFIG_ERROR", "cannot wait in a __close that runs because its task was ended by force",
+      { reason = "cannot_wait" })
+  end
+  if not chain.can_wait() then
+    errors.raise("HARNESS_CONFIG_ERROR", "cannot wait here: a C function that Lua cannot suspend is on the way "
+      .. "(a table.sort comparison, a string.gsub callback, a module that is being required, a __gc); "
+      .. "do what waits before or after it", { reason = "cannot_wait" })
+  end
+  return t
+end
+M.waiting_task = waiting_task
+
+-- Raises the abort reason again, after one turn, so that a loop that swallows it starves nobody.
+local function raise_again(t)
+  push(t.token)
+  yield(PARK)
+  error(signal_reason(t.scope), 0)
+end
+
+--- Raises the abort reason when the running task was aborted.
+function M.check()
+  local t = current
+  if t and signal_aborted(t.scope) then
+    waiting_task()
+    raise_again(t)
+  end
+end
+
+--- Parks the running task until `op:arm(token)` says that there is something to take. When the
+--- task is aborted meanwhile, `op:disarm()` is called and the reason raised.
+---@param op table|userdata an object with the methods arm(token) and disarm()
+function M.wait(op)
+  local t = waiting_task()
+  if signal_aborted(t.scope) then raise_again(t) end
+  while not op:arm(t.token) do
+    yield(PARK)
+    if signal_aborted(t.scope) then
+      op:disarm()
+      error(signal_reason(t.scope), 0)
+    end
+  end
+end
+
+--- Parks the running task once; whoever knows its token wakes it. For what is written in Lua.
+--- Raises the abort reason, unless `quietly`.
+local function park(t, quietly)
+  if not quietly and signal_aborted(t.scope) then raise_again(t) end
+  yield(PARK)
+  if not quietly and signal_aborted(t.scope) then error(signal_reason(t.scope), 0) end
+end
+
+--- Waits for so many milliseconds.
+---@param ms number
+function M.sleep(ms)
+  if type(ms) ~= "number" or ms ~= ms then
+    errors.raise("VALIDATION_ERROR", "sleep(ms) takes a number of milliseconds, got " .. type(ms),
+      { where = "sleep" })
+  end
+  local t = waiting_task()
+  if signal_aborted(t.scope) then raise_again(t) end
+  core.sleep(t.token, math.tointeger(ms) or math.ceil(math.min(math.max(ms, 0), 2 ^ 52)))
+  while core.sleeping(t.token) do
+    yield(PARK)
+    if signal_aborted(t.scope) then
+      core.sleep_stop(t.token)
+      error(signal_reason(t.scope), 0)
+    end
+  end
+end
+
+--- Lets everything else that is ready run first.
+function M.pause()
+  local t = waiting_task()
+  if signal_aborted(t.scope) then raise_again(t) end
+  push(t.token)
+  park(t)
+end
+
+-- ---- making tasks -------------------------------------------------------------------------
+
+---@class harness.TaskOptions
+---@field timeout_ms? integer deadline of the task's signal
+---@field scope? string what the timeout's error names as its scope
+---@field grace_ms? integer
+---@field root? boolean not a child of the running task, nor under its signal
+---@field signal? integer the signal to live under, instead of the running task's
+
+--- Makes a task that runs fn(...); a child of the running one.
+---@param options harness.TaskOptions?
+---@param fn function
+---@return harness.Task
+function M.make(options, fn, ...)
+  local parent = current
+  if options and options.root then parent = nil end
+  local above = options and options.signal or (parent and parent.scope) or 0
+  local token, signal
+  if options and options.timeout_ms then
+    token, signal = core.task_open(above, options.timeout_ms, options.scope)
+  else
+    token, signal = core.task_open(above)
+  end
+  local t = setmetatable({
+    token = token, signal = signal, scope = signal, state = "new", fn = fn,
+    grace_ms = options and options.grace_ms or (parent and parent.grace_ms), parent = false, co = false,
+  }, Task)
+  local n = select("#", ...)
+  if n <= 1 then t.arg = ... else t.args = table.pack(...) end
+  tasks[token & 0xffffffff] = t
+  if parent then link_child(parent, t) end
+  push(token)
+  return t
+end
+
+--- Starts fn(...) as a child of the running task.
+---@param fn function
+---@return harness.Task
+function M.spawn(fn, ...)
+  if type(fn) ~= "function" then
+    errors.raise("VALIDATION_ERROR", "spawn(fn, ...) takes a function, got " .. type(fn), { where = "spawn" })
+  end
+  if not current then waiting_task() end
+  return M.make(nil, fn, ...)
+end
+
+--- Has the task ended?
+---@return boolean
+function Task:done()
+  return self.state == "done"
+end
+
+-- Results or error of a task that has ended.
+local function outcome(t)
+  t.seen = true
+  if t.failed then error(t.value, 0) end
+  if t.n <= 1 then return t.value end
+  return table.unpack(t.values, 1, t.n)
+end
+
+--- Waits until the task has ended; returns what its function returned, or raises its error.
+function Task:await()
+  if self.state == "done" then return outcome(self) end
+  local t = waiting_task()
+  if t == self then
+    errors.raise("HARNESS_CONFIG_ERROR", "a task cannot await itself", { reason = "cannot_wait" })
+  end
+  add_waiter(self, t.token)
+  repeat park(t) until self.state == "done"
+  return outcome(self)
+end
+
+--- Asks the task to stop and returns at once. The reason may be text or an error; what the task's
+--- waits raise is always an OPERATION_CANCELLED or OPERATION_TIMEOUT error.
+---@param reason any?
+function Task:cancel(reason)
+  if self.state == "done" then return end
+  core.signal_abort(self.signal, M.cancelled("task", "the task was cancelled", reason))
+end
+
+--- The reason for stopping that is raised for what a caller gave as one: a cancelled or timeout
+--- error as it is, anything else as the cause (and, if text, the message) of a new one.
+---@param scope string
+---@param message string
+---@param reason any?
+function M.cancelled(scope, message, reason)
+  if errors.is(reason, "OPERATION_CANCELLED") or errors.is(reason, "OPERATION_TIMEOUT") then return reason end
+  if type(reason) == "string" then message = message .. ": " .. reason end
+  return errors.new("OPERATION_CANCELLED", message, { scope = scope }, reason)
+end
+
+-- ---- joins --------------------------------------------------------------------------------
+
+-- Waits until all of list have ended, whatever happens to the running task: each is bounded by
+-- its grace, since they are under an aborted signal.
+local function join_quietly(t, list, n)
+  for i = 1, n do
+    while list[i].state ~= "done" do park(t, true) end
+    list[i].seen = true
+  end
+end
+
+-- Watches a group of children. Each that ends is given to `on_end(child)`, which may start more and
+-- answers "stop" when the group is to end. The rest is cancelled and joined then, as when the
+-- running task is aborted.
+local function supervise(t, group, on_end)
+  local seen, reason = 0, nil
+  while not reason and seen < group.started do
+    local child = group[seen + 1]
+    if child then
+      seen = seen + 1
+      child.seen = true
+      if on_end(child) == "stop" then reason = "stop" end
+    elseif signal_aborted(t.scope) then
+      reason = signal_reason(t.scope)
+    else
+      park(t, true)
+    end
+  end
+  if not reason then return end
+  local stop = reason == "stop"
+  local why = stop and M.cancelled("task", "another task of its group had ended the group") or reason
+  for i = 1, group.started do
+    if group.list[i].state ~= "done" then core.signal_abort(group.list[i].signal, why) end
+  end
+  join_quietly(t, group.list, group.started)
+  if not stop then error(reason, 0) end
+end
+
+local function new_group(t)
+  return { token = t.token, started = 0, list = {} }
+end
+
+local function start_child(group, fn, ...)
+  local child = M.make(nil, fn, ...)
+  child.group = group
+  group.started = group.started + 1
+  group.list[group.started] = child
+end
+
+-- Runs supervise until the first failure, which is raised.
+local function all_or_nothing(t, group, on_success)
+  local failure
+  supervise(t, group, function(child)
+    if child.failed then
+      failure = child
+      return "stop"
+    end
+    if on_success then on_success() end
+  end)
+  if failure then error(failure.value, 0) end
+end
+
+local function first_result(child)
+  if child.n <= 1 then return child.value end
+  return child.values[1]
+end
+
+local function check_functions(name, fns)
+  if type(fns) ~= "table" then
+    errors.raise("VALIDATION_ERROR", name .. " takes a table of functions, got " .. type(fns), { where = name })
+  end
+  for key, fn in pairs(fns) do
+    if type(fn) ~= "function" then
+      errors.raise("VALIDATION_ERROR", ("%s[%s] must be a function, got %s"):format(name, tostring(key), type(fn)),
+        { where = name })
+    end
+  end
+end
+
+-- Keys in an order that does not depend on the run: numbers first, then text.
+local function sorted_keys(map)
+  local keys = {}
+  for key in pairs(map) do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b)
+    local ta, tb = type(a), type(b)
+    if ta ~= tb then return ta < tb end
+    if ta == "number" or ta == "string" then return a < b end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+--- Runs all functions side by side; returns their first results under the same keys. The first
+--- failure cancels and joins the rest, then is raised.
+---@param fns table<any, function>
+---@return table
+function M.all(fns)
+  check_functions("all", fns)
+  local t = waiting_task()
+  M.check()
+  local keys, group = sorted_keys(fns), new_group(t)
+  for _, key in ipairs(keys) do start_child(group, fns[key]) end
+  all_or_nothing(t, group)
+  local results = {}
+  for i, key in ipairs(keys) do results[key] = first_result(group.list[i]) end
+  return results
+end
+
+--- Runs the functions side by side; returns or raises what the first one to settle does, after
+--- the others have been cancelled and joined.
+---@param fns function[]
+function M.race(fns)
+  check_functions("race", fns)
+  if next(fns) == nil then
+    errors.raise("VALIDATION_ERROR", "race takes at least one function", { where = "race" })
+  end
+  local t = waiting_task()
+  M.check()
+  local group = new_group(t)
+  for _, key in ipairs(sorted_keys(fns)) do start_child(group, fns[key]) end
+  local winner
+  supervise(t, group, function(child)
+    winner = child
+    return "stop"
+  end)
+  return outcome(winner)
+end
+
+--- Calls fn(item, i) for each item of the list, at most `max_parallel` at once (default: all);
+--- returns the list of first results. The first failure cancels and joins the rest, then is raised.
+---@param items any[]
+---@param fn fun(item: any, i: integer): any
+---@param options? { max_parallel?: integer }
+---@return any[]
+function M.map(items, fn, options)
+  if type(items) ~= "table" or type(fn) ~= "function" then
+    errors.raise("VALIDATION_ERROR", "map(list, fn, options) takes a list and a function", { where = "map" })
+  end
+  local most = options and options.max_parallel or #items
+  if math.type(most) ~= "integer" or most < 1 and #items > 0 then
+    errors.raise("VALIDATION_ERROR", "map: max_parallel must be an integer of at least 1", { where = "map" })
+  end
+  local t = waiting_task()
+  M.check()
+  local group, count = new_group(t), #items
+  local function start_next()
+    local i = group.started + 1
+    if i <= count then start_child(group, fn, items[i], i) end
+  end
+  for _ = 1, math.min(most, count) do start_next() end
+  all_or_nothing(t, group, start_next)
+  local results = {}
+  for i = 1, count do results[i] = first_result(group.list[i]) end
+  return results
+end
+
+-- ---- deadlines and shields ----------------------------------------------------------------
+
+local function leave_scope(t, outer, ok, ...)
+  local scopes = t.scopes
+  core.signal_close(scopes[#scopes])
+  scopes[#scopes] = nil
+  t.scope = outer
+  if not ok then error((...), 0) end
+  return ...
+end
+
+-- Runs fn(...) with another signal for the task's waits.
+local function in_scope(t, signal, fn, ...)
+  local outer = t.scope
+  t.scopes = t.scopes or {}
+  table.insert(t.scopes, signal)
+  t.scope = signal
+  return leave_scope(t, outer, pcall(fn, ...))
+end
+
+--- Runs fn(...) in the running task under a deadline of its own; its waits raise
+--- OPERATION_TIMEOUT with this scope once it has passed. Other than `timeout` it makes no task, so
+--- it is for code that does not swallow that error.
+---@param ms integer at most 0: no deadline
+---@param scope string
+function M.deadline(ms, scope, fn, ...)
+  if ms <= 0 then return fn(...) end
+  local t = waiting_task()
+  return in_scope(t, core.signal_open(t.scope, t.token, ms, scope), fn, ...)
+end
+
+--- Runs fn(...) so that an abort does not interrupt its waits, for at most timeout_ms; for cleanup.
+--- The grace of the task (cancel_grace_ms after its abort) bounds it all the same.
+---@param fn function
+---@param timeout_ms? integer default 5000
+function M.shield(fn, timeout_ms, ...)
+  if type(fn) ~= "function" then
+    errors.raise("VALIDATION_ERROR", "shield(fn, timeout_ms) takes a function, got " .. type(fn),
+      { where = "shield" })
+  end
+  local t = waiting_task()
+  return in_scope(t, core.signal_open(0, t.token, timeout_ms or SHIELD_MS, "task"), fn, ...)
+end
+
+--- Runs fn(...) as a child task with a deadline; returns its results, or raises OPERATION_TIMEOUT
+--- with scope "task".
+---@param ms integer
+---@param fn function
+function M.timeout(ms, fn, ...)
+  if type(ms) ~= "number" or type(fn) ~= "function" then
+    errors.raise("VALIDATION_ERROR", "timeout(ms, fn, ...) takes milliseconds and a function", { where = "timeout" })
+  end
+  local t = waiting_task()
+  M.check()
+  local child = M.make({ timeout_ms = math.ceil(ms), scope = "task" }, fn, ...)
+  return M.join(child, t)
+end
+
+--- Waits for a child task; when the running task is aborted, the child has been too, and is joined
+--- before the reason is raised. Returns or raises what the child did.
+---@param child harness.Task
+function M.join(child, t)
+  t = t or waiting_task()
+  add_waiter(child, t.token)
+  while child.state ~= "done" do
+    park(t, true)
+    if child.state ~= "done" and signal_aborted(t.scope) then
+      core.signal_abort(child.signal, signal_reason(t.scope))
+    end
+  end
+  if signal_aborted(t.scope) then
+    child.seen = true
+    error(signal_reason(t.scope), 0)
+  end
+  return outcome(child)
+end
+
+-- ---- callbacks ----------------------------------------------------------------------------
+
+--- Calls fn() from the dispatcher each time the returned token is queued. fn must not wait.
+--- Close it with M.callback_close(token).
+function M.callback(fn)
+  local token = core.slot_open()
+  tasks[token & 0xffffffff] = { token = token, state = "callback", fn = fn, signal = 0 }
+  return token
+end
+
+function M.callback_close(token)
+  tasks[token & 0xffffffff] = nil
+  core.slot_close(token)
+end
+
+--- Registers something to be closed (`:close()`) when the running task ends.
+function M.own(thing)
+  local t = current
+  if not t then return end
+  t.watches = t.watches or {}
+  table.insert(t.watches, thing)
+end
+
+--- Where errors go that nobody awaits; the logger replaces it.
+---@param err any
+---@param trace string?
+function M.report(err, trace)
+  io.stderr:write("harness: an error that nobody awaited: ", tostring(err), "\n", trace and trace .. "\n" or "")
+end
+
+-- ---- running ------------------------------------------------------------------------------
+
+local function drain(limit)
+  local n = math.min(core.ready_count(), limit)
+  for _ = 1, n do
+    local token, index = take()
+    if not token then return end
+    local t = tasks[index]
+    if t and t.token == token then wake(t) end
+  end
+end
+
+local function deadlock(t)
+  core.signal_abort(t.signal, errors.new("OPERATION_CANCELLED",
+    "nothing is left that could wake this task: it waits for something that cannot happen any more",
+    { scope = "task", reason = "deadlock" }))
+end
+
+--- Runs fn(...) as a root task and the engine with it, until the task has ended.
+--- Only outside of tasks. `on_interrupt(task)` is called on Ctrl-C.
+---@return harness.Task
+function M.run(fn, on_interrupt, ...)
+  if current then
+    errors.raise("HARNESS_CONFIG_ERROR", "harness.run cannot be called inside a task: call the function directly",
+      { reason = "inside_task" })
+  end
+  local t = M.make({ root = true }, fn, ...)
+  t.waiter = 0
+  while t.state ~= "done" do
+    drain(BATCH)
+    if t.state == "done" then break end
+    if core.interrupted() > 0 and on_interrupt then on_interrupt(t) end
+    if not core.turn(true) and core.ready_count() == 0 then deadlock(t) end
+  end
+  return t
+end
+
+--- Runs what is ready until nothing is: used by specs that turn the clock by hand.
+function M.settle()
+  local t = waiting_task()
+  repeat
+    push(t.token)
+    park(t, true)
+    core.turn(false)
+  until core.ready_count() == 0
+end
+
+--- Is co the coroutine of the running task itself, not one that its code made?
+---@param co thread
+---@return boolean
+function M.is_base(co)
+  return current ~= nil and current.co == co
+end
+
+M.outcome = outcome
+M.add_waiter = add_waiter
+M.park = park
+return M
