@@ -102,16 +102,14 @@ end
 
 local function close_scopes(t)
   local scopes = t.scopes
-  if scopes then
-    for i = #scopes, 1, -1 do core.signal_close(scopes[i]) end
-    t.scopes = nil
-  end
+  for i = #scopes, 1, -1 do core.signal_close(scopes[i]) end
+  t.scopes = nil
 end
 
 -- The very end of a task: nothing of it happens after this.
 local function complete(t)
   local failed = t.failed
-  close_scopes(t)
+  if t.scopes then close_scopes(t) end
   if t.watches then
     for _, watch in ipairs(t.watches) do watch:close() end
     t.watches = nil
@@ -121,6 +119,7 @@ local function complete(t)
   core.task_close(t.token, t.signal)
   t.state, t.signal, t.scope, t.co = "done", 0, 0, nil
   wake_waiters(t)
+  if t.on_end then t.on_end(t) end
   local parent = t.parent
   local unseen = failed and not t.waiter and not t.group and not was_aborted
   if not parent then
@@ -490,162 +489,6 @@ function M.cancelled(scope, message, reason)
   if errors.is(reason, "OPERATION_CANCELLED") or errors.is(reason, "OPERATION_TIMEOUT") then return reason end
   if type(reason) == "string" then message = message .. ": " .. reason end
   return errors.new("OPERATION_CANCELLED", message, { scope = scope }, reason)
-end
-
--- ---- joins --------------------------------------------------------------------------------
-
--- Waits until all of list have ended, whatever happens to the running task: each is bounded by
--- its grace, since they are under an aborted signal.
-local function join_quietly(t, list, n)
-  for i = 1, n do
-    while list[i].state ~= "done" do park(t, true) end
-    list[i].seen = true
-  end
-end
-
--- Watches a group of children. Each that ends is given to `on_end(child)`, which may start more and
--- answers "stop" when the group is to end. The rest is cancelled and joined then, as when the
--- running task is aborted.
-local function supervise(t, group, on_end)
-  local seen, reason = 0, nil
-  while not reason and seen < group.started do
-    local child = group[seen + 1]
-    if child then
-      seen = seen + 1
-      child.seen = true
-      if on_end(child) == "stop" then reason = "stop" end
-    elseif signal_aborted(t.scope) then
-      reason = signal_reason(t.scope)
-    else
-      park(t, true)
-    end
-  end
-  if not reason then return end
-  local stop = reason == "stop"
-  local why = stop and M.cancelled("task", "another task of its group had ended the group") or reason
-  for i = 1, group.started do
-    if group.list[i].state ~= "done" then core.signal_abort(group.list[i].signal, why) end
-  end
-  join_quietly(t, group.list, group.started)
-  if not stop then error(reason, 0) end
-end
-
-local function new_group(t)
-  return { token = t.token, started = 0, list = {} }
-end
-
-local function start_child(group, fn, ...)
-  local child = M.make(nil, fn, ...)
-  child.group = group
-  group.started = group.started + 1
-  group.list[group.started] = child
-end
-
--- Runs supervise until the first failure, which is raised.
-local function all_or_nothing(t, group, on_success)
-  local failure
-  supervise(t, group, function(child)
-    if child.failed then
-      failure = child
-      return "stop"
-    end
-    if on_success then on_success() end
-  end)
-  if failure then error(failure.value, 0) end
-end
-
-local function first_result(child)
-  if child.n <= 1 then return child.value end
-  return child.values[1]
-end
-
-local function check_functions(name, fns)
-  if type(fns) ~= "table" then
-    errors.raise("VALIDATION_ERROR", name .. " takes a table of functions, got " .. type(fns), { where = name })
-  end
-  for key, fn in pairs(fns) do
-    if type(fn) ~= "function" then
-      errors.raise("VALIDATION_ERROR", ("%s[%s] must be a function, got %s"):format(name, tostring(key), type(fn)),
-        { where = name })
-    end
-  end
-end
-
--- Keys in an order that does not depend on the run: numbers first, then text.
-local function sorted_keys(map)
-  local keys = {}
-  for key in pairs(map) do keys[#keys + 1] = key end
-  table.sort(keys, function(a, b)
-    local ta, tb = type(a), type(b)
-    if ta ~= tb then return ta < tb end
-    if ta == "number" or ta == "string" then return a < b end
-    return tostring(a) < tostring(b)
-  end)
-  return keys
-end
-
---- Runs all functions side by side; returns their first results under the same keys. The first
---- failure cancels and joins the rest, then is raised.
----@param fns table<any, function>
----@return table
-function M.all(fns)
-  check_functions("all", fns)
-  local t = waiting_task()
-  M.check()
-  local keys, group = sorted_keys(fns), new_group(t)
-  for _, key in ipairs(keys) do start_child(group, fns[key]) end
-  all_or_nothing(t, group)
-  local results = {}
-  for i, key in ipairs(keys) do results[key] = first_result(group.list[i]) end
-  return results
-end
-
---- Runs the functions side by side; returns or raises what the first one to settle does, after
---- the others have been cancelled and joined.
----@param fns function[]
-function M.race(fns)
-  check_functions("race", fns)
-  if next(fns) == nil then
-    errors.raise("VALIDATION_ERROR", "race takes at least one function", { where = "race" })
-  end
-  local t = waiting_task()
-  M.check()
-  local group = new_group(t)
-  for _, key in ipairs(sorted_keys(fns)) do start_child(group, fns[key]) end
-  local winner
-  supervise(t, group, function(child)
-    winner = child
-    return "stop"
-  end)
-  return outcome(winner)
-end
-
---- Calls fn(item, i) for each item of the list, at most `max_parallel` at once (default: all);
---- returns the list of first results. The first failure cancels and joins the rest, then is raised.
----@param items any[]
----@param fn fun(item: any, i: integer): any
----@param options? { max_parallel?: integer }
----@return any[]
-function M.map(items, fn, options)
-  if type(items) ~= "table" or type(fn) ~= "function" then
-    errors.raise("VALIDATION_ERROR", "map(list, fn, options) takes a list and a function", { where = "map" })
-  end
-  local most = options and options.max_parallel or #items
-  if math.type(most) ~= "integer" or most < 1 and #items > 0 then
-    errors.raise("VALIDATION_ERROR", "map: max_parallel must be an integer of at least 1", { where = "map" })
-  end
-  local t = waiting_task()
-  M.check()
-  local group, count = new_group(t), #items
-  local function start_next()
-    local i = group.started + 1
-    if i <= count then start_child(group, fn, items[i], i) end
-  end
-  for _ = 1, math.min(most, count) do start_next() end
-  all_or_nothing(t, group, start_next)
-  local results = {}
-  for i = 1, count do results[i] = first_result(group.list[i]) end
-  return results
 end
 
 -- ---- deadlines and shields ----------------------------------------------------------------

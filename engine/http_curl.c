@@ -1,0 +1,493 @@
+/* http_curl.c - the HTTP driver on libcurl.
+ *
+ * A transfer first resolves what it will dial (resolve.h), hands the addresses to curl, and only
+ * then is added to the multi handle: curl's own resolver would block the whole loop when such a
+ * transfer is removed. What it will dial is the host of the URL, or its proxy; behind a SOCKS proxy
+ * that does not resolve itself, both.
+ *
+ * curl's callbacks only pass bytes on to http.c, which never calls curl from inside them. What curl
+ * keeps for us over several transfers: connections, HTTP/2 sessions, TLS sessions, the loaded
+ * certificates. What it shall not do: redirects, cookies, netrc, its own clocks, proxy variables. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "curl_api.h"
+#include "curl_loop.h"
+#include "http.h"
+#include "proxy.h"
+#include "resolve.h"
+#include "url.h"
+
+enum { A_DAY_MS = 24 * 3600 * 1000, MAX_NAMES = 2, KEY_MAX = URL_HOST_MAX + 8 };
+
+struct curl_driver {
+    struct loop *loop;
+    const struct curl_api *curl;
+    struct curl_loop *connections;
+    struct resolver *resolver;
+    struct proxy_rules rules;
+    char *ca_file; /* NULL: libcurl's own */
+    char *ca_dir;
+};
+
+/* A name that is to be resolved before the transfer can start. */
+struct name {
+    struct lookup lookup;
+    char host[URL_HOST_MAX + 1];
+    unsigned port;
+};
+
+struct curl_transfer {
+    struct curl_driver *driver;
+    struct http_transfer *owner;
+    CURL *easy;
+    struct curl_slist *headers;
+    struct curl_slist *addresses;
+    struct name names[MAX_NAMES];
+    int name_count;
+    int names_missing;
+    bool started; /* on the multi handle */
+    bool connected;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* ---- curl's callbacks ---------------------------------------------------------------------- */
+
+/* CURLOPT_PREREQFUNCTION: connected, TLS and tunnels included. */
+static int on_connected(void *user, char *ip, char *local_ip, int port, int local_port) {
+    (void)ip;
+    (void)local_ip;
+    (void)port;
+    (void)local_port;
+    struct curl_transfer *transfer = user;
+    transfer->connected = true;
+    return http_on_connected(transfer->owner) == HTTP_GO_ON ? CURL_PREREQFUNC_OK
+                                                            : CURL_PREREQFUNC_ABORT;
+}
+
+static enum http_verdict take_header(struct http_transfer *owner, const char *line, size_t len) {
+    const char *colon = memchr(line, ':', len);
+    if (!colon || isspace((unsigned char)*line)) return HTTP_GO_ON; /* no field, or a folded one */
+    const char *value = colon + 1, *end = line + len;
+    while (value < end && (*value == ' ' || *value == '\t')) value++;
+    while (end > value && (end[-1] == ' ' || end[-1] == '\t')) end--;
+    return http_on_header(owner, line, (size_t)(colon - line), value, (size_t)(end - value));
+}
+
+/* CURLOPT_HEADERFUNCTION: one line, the status line and the empty one included. */
+static size_t on_header(char *line, size_t size, size_t count, void *user) {
+    struct curl_transfer *transfer = user;
+    size_t len = size * count, given = len;
+    while (len && (line[len - 1] == '\n' || line[len - 1] == '\r')) len--;
+    enum http_verdict verdict;
+    if (len == 0) {
+        verdict = http_on_head_end(transfer->owner);
+    } else if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
+        const char *space = memchr(line, ' ', len);
+        char digits[4] = "";
+        if (space && line + len - space >= 4) memcpy(digits, space + 1, 3);
+        verdict = http_on_status(transfer->owner, atoi(digits));
+    } else {
+        verdict = take_header(transfer->owner, line, len);
+    }
+    return verdict == HTTP_GO_ON ? given : 0;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
+    struct curl_transfer *transfer = user;
+    size_t len = size * count;
+    switch (http_on_body(transfer->owner, bytes, len)) {
+    case HTTP_GO_ON: return len;
+    case HTTP_PAUSE: return CURL_WRITEFUNC_PAUSE;
+    default: return CURL_WRITEFUNC_ERROR;
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static void transfer_free(struct curl_transfer *transfer) {
+    const struct curl_api *curl = transfer->driver->curl;
+    for (int i = 0; i < transfer->name_count; i++) lookup_stop(&transfer->names[i].lookup);
+    if (transfer->started) curl_loop_stop(transfer->driver->connections, transfer->easy);
+    if (transfer->easy) curl->easy_cleanup(transfer->easy);
+    curl->slist_free_all(transfer->headers);
+    curl->slist_free_all(transfer->addresses);
+    free(transfer);
+}
+
+static enum http_error classify(const struct curl_transfer *transfer, CURLcode code) {
+    switch (code) {
+    case CURLE_OK: return HTTP_OK;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY: return HTTP_ERESOLVE;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PROXY: return HTTP_ECONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_USE_SSL_FAILED: return HTTP_ETLS;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 is one */
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_BAD_CONTENT_ENCODING:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM: return HTTP_EPROTOCOL;
+    case CURLE_OUT_OF_MEMORY: /* so says curl 7.88 of a header line above 100 kB, too */
+        return http_status(transfer->owner) ? HTTP_ENOMEM : HTTP_ETOOBIG;
+    default: return transfer->connected ? HTTP_ENETWORK : HTTP_ECONNECT;
+    }
+}
+
+static void describe(const struct curl_transfer *transfer, CURLcode code, enum http_error error,
+                     char *text, size_t size) {
+    const struct curl_api *curl = transfer->driver->curl;
+    long cause = 0;
+    curl->easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &cause);
+    if (code == CURLE_COULDNT_CONNECT && cause)
+        snprintf(text, size, "could not connect (%s)", strerror((int)cause));
+    else if (code == CURLE_PARTIAL_FILE)
+        snprintf(text, size, "the connection was closed before the response was complete");
+    else if (code == CURLE_GOT_NOTHING)
+        snprintf(text, size, "the connection was closed before a response came");
+    else if (code == CURLE_OUT_OF_MEMORY && error == HTTP_ETOOBIG)
+        snprintf(text, size, "a header of the response is too large");
+    else snprintf(text, size, "%s", transfer->error[0] ? transfer->error : curl->easy_strerror(code));
+}
+
+/* Tells the owner and is gone. */
+static void transfer_end(struct curl_transfer *transfer, enum http_error error, const char *text) {
+    struct http_transfer *owner = transfer->owner;
+    transfer_free(transfer);
+    http_on_end(owner, error, text);
+}
+
+static void end_with_code(struct curl_transfer *transfer, CURLcode code) {
+    char text[CURL_ERROR_SIZE + 64] = "";
+    enum http_error error = classify(transfer, code);
+    if (error != HTTP_OK) describe(transfer, code, error, text, sizeof text);
+    transfer_end(transfer, error, text);
+}
+
+/* curl_done_fn: it is off the multi handle already. */
+static void on_done(void *private_data, CURL *easy, CURLcode code) {
+    (void)easy;
+    struct curl_transfer *transfer = private_data;
+    transfer->started = false;
+    end_with_code(transfer, code);
+}
+
+/* ---- resolving and starting ---------------------------------------------------------------- */
+
+static bool slist_add(const struct curl_api *curl, struct curl_slist **list, const char *text) {
+    struct curl_slist *longer = curl->slist_append(*list, text);
+    if (!longer) return false; /* the list is still the caller's */
+    *list = longer;
+    return true;
+}
+
+/* All names are known: hands them to curl, and the transfer starts. */
+static bool launch(struct curl_transfer *transfer) {
+    const struct curl_api *curl = transfer->driver->curl;
+    if (transfer->addresses &&
+        curl->easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->addresses) != CURLE_OK)
+        return false;
+    transfer->started = curl_loop_start(transfer->driver->connections, transfer->easy);
+    return transfer->started;
+}
+
+/* "host:port:address,address", for CURLOPT_RESOLVE */
+static bool note_addresses(struct curl_transfer *transfer, const struct name *name) {
+    const char *addresses = name->lookup.addresses;
+    if (!*addresses) return true;
+    size_t size = KEY_MAX + strlen(addresses) + 2;
+    char *line = malloc(size);
+    if (!line) return false;
+    snprintf(line, size, "%s:%u:%s", name->host, name->port, addresses);
+    bool ok = slist_add(transfer->driver->curl, &transfer->addresses, line);
+    free(line);
+    return ok;
+}
+
+/* lookup_fn */
+static void on_found(struct lookup *lookup, void *user) {
+    struct curl_transfer *transfer = user;
+    struct name *name = (struct name *)lookup; /* its first member */
+    if (lookup->error) {
+        char text[URL_HOST_MAX + 100];
+        snprintf(text, sizeof text, "could not resolve the name %.200s (%s)", name->host,
+                 lookup->error);
+        transfer_end(transfer, HTTP_ERESOLVE, text);
+        return;
+    }
+    bool ok = note_addresses(transfer, name);
+    transfer->names_missing--;
+    if (ok && transfer->names_missing == 0) ok = launch(transfer);
+    if (!ok) transfer_end(transfer, HTTP_ENOMEM, "not enough memory");
+}
+
+static void add_name(struct curl_transfer *transfer, const struct url *url) {
+    struct name *name = &transfer->names[transfer->name_count++];
+    strcpy(name->host, url->host);
+    name->port = url->port;
+}
+
+static bool resolve_names(struct curl_transfer *transfer) {
+    for (int i = 0; i < transfer->name_count; i++) {
+        struct name *name = &transfer->names[i];
+        int rc = resolver_find(transfer->driver->resolver, &name->lookup, name->host, on_found,
+                               transfer);
+        if (rc == RESOLVE_ENOMEM) return false;
+        if (rc == RESOLVE_LATER) transfer->names_missing++;
+        else if (!note_addresses(transfer, name)) return false;
+    }
+    return transfer->names_missing > 0 || launch(transfer);
+}
+
+/* ---- options ------------------------------------------------------------------------------- */
+
+static bool has_header(const struct http_request *request, const char *name) {
+    for (size_t i = 0; i < request->header_count; i++)
+        if (strcasecmp(request->headers[2 * i], name) == 0) return true;
+    return false;
+}
+
+/* "Name: value"; curl wants "Name;" for an empty value and takes "Name:" as "do not send". */
+static bool add_header(struct curl_transfer *transfer, const char *name, const char *value) {
+    size_t size = strlen(name) + strlen(value) + 3;
+    char *line = malloc(size);
+    if (!line) return false;
+    if (*value) snprintf(line, size, "%s: %s", name, value);
+    else snprintf(line, size, "%s;", name);
+    bool ok = slist_add(transfer->driver->curl, &transfer->headers, line);
+    free(line);
+    return ok;
+}
+
+static bool set_headers(struct curl_transfer *transfer, const struct http_request *request) {
+    const struct curl_api *curl = transfer->driver->curl;
+    for (size_t i = 0; i < request->header_count; i++)
+        if (!add_header(transfer, request->headers[2 * i], request->headers[2 * i + 1]))
+            return false;
+    /* curl would wait a second for "100 Continue", and call every body a form */
+    if (!slist_add(curl, &transfer->headers, "Expect:")) return false;
+    if (!has_header(request, "content-type") &&
+        !slist_add(curl, &transfer->headers, "Content-Type:"))
+        return false;
+    return curl->easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK;
+}
+
+static CURLcode set_method(const struct curl_api *curl, CURL *easy,
+                           const struct http_request *request) {
+    const char *method = request->method ? request->method : request->body ? "POST" : "GET";
+    CURLcode rc = CURLE_OK;
+    bool post = strcmp(method, "POST") == 0;
+    if (request->body || post) {
+        rc |= curl->easy_setopt(easy, CURLOPT_POST, 1L);
+        rc |= curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
+        rc |= curl->easy_setopt(easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+    }
+    if (strcmp(method, "HEAD") == 0) rc |= curl->easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    else if (!post && strcmp(method, "GET") != 0)
+        rc |= curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    else if (request->body && !post) rc |= curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    return rc;
+}
+
+static CURLcode set_callbacks(struct curl_transfer *transfer) {
+    const struct curl_api *curl = transfer->driver->curl;
+    CURL *easy = transfer->easy;
+    CURLcode rc = CURLE_OK;
+    rc |= curl->easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    rc |= curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+    rc |= curl->easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
+    rc |= curl->easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+    rc |= curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    rc |= curl->easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+    rc |= curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    rc |= curl->easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+    return rc;
+}
+
+/* Without a CAPATH beside it, curl can keep the parsed certificates for the next connection, which
+ * saves 10 ms of CPU each. */
+static CURLcode set_tls(const struct curl_driver *driver, CURL *easy, const char *ca_file) {
+    const struct curl_api *curl = driver->curl;
+    if (!ca_file) ca_file = driver->ca_file;
+    bool has_file = ca_file || driver->curl->version->cainfo;
+    CURLcode rc = CURLE_OK;
+    rc |= curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+    rc |= curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+    rc |= curl->easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (ca_file) {
+        rc |= curl->easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+        rc |= curl->easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca_file);
+    }
+    if (has_file || driver->ca_dir) {
+        rc |= curl->easy_setopt(easy, CURLOPT_CAPATH, driver->ca_dir);
+        rc |= curl->easy_setopt(easy, CURLOPT_PROXY_CAPATH, driver->ca_dir);
+    }
+    return rc;
+}
+
+static CURLcode set_connection(const struct curl_driver *driver, CURL *easy, bool secure) {
+    const struct curl_api *curl = driver->curl;
+    CURLcode rc = CURLE_OK;
+    rc |= curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    rc |= curl->easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
+    rc |= curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    rc |= curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    rc |= curl->easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    rc |= curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    rc |= curl->easy_setopt(easy, CURLOPT_USERAGENT, "harness-lua");
+    rc |= curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)A_DAY_MS); /* ours is shorter */
+    /* Over plain TCP nobody speaks HTTP/2 to us, and a transfer that waits to share a connection
+     * would wait for the first one's answer. */
+    bool http2 = secure && (curl->version->features & CURL_VERSION_HTTP2);
+    rc |= curl->easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                            (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+    rc |= curl->easy_setopt(easy, CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
+    return rc;
+}
+
+/* Chooses the proxy, and notes the names that are to be resolved. */
+static bool set_route(struct curl_transfer *transfer, const struct http_request *request,
+                      const struct url *url, struct http_failure *failure) {
+    const struct curl_driver *driver = transfer->driver;
+    const struct curl_api *curl = driver->curl;
+    const char *proxy = request->proxy ? request->proxy : proxy_for(&driver->rules, url);
+    if (proxy && !*proxy) proxy = NULL;
+    /* both set, so that curl looks at no variable */
+    CURLcode rc = curl->easy_setopt(transfer->easy, CURLOPT_PROXY, proxy ? proxy : "");
+    rc |= curl->easy_setopt(transfer->easy, CURLOPT_NOPROXY, "");
+    if (rc != CURLE_OK) return http_failure_set(failure, HTTP_ENOMEM, "not enough memory");
+    if (!proxy) {
+        add_name(transfer, url);
+        return true;
+    }
+    struct url proxy_url;
+    const char *why = url_parse_proxy(&proxy_url, proxy);
+    if (why)
+        return http_failure_set(failure, HTTP_EREQUEST, "cannot use the configured proxy: %s", why);
+    add_name(transfer, &proxy_url);
+    bool names_here = strcmp(proxy_url.scheme, "socks4") == 0 ||
+                      strcmp(proxy_url.scheme, "socks5") == 0;
+    if (names_here) add_name(transfer, url);
+    return true;
+}
+
+static bool set_options(struct curl_transfer *transfer, const struct http_request *request,
+                        struct http_failure *failure) {
+    const struct curl_driver *driver = transfer->driver;
+    CURL *easy = transfer->easy;
+    struct url url;
+    const char *why = url_parse(&url, request->url);
+    if (why) return http_failure_set(failure, HTTP_EREQUEST, "cannot use this URL: %s", why);
+    CURLcode rc = driver->curl->easy_setopt(easy, CURLOPT_URL, request->url);
+    rc |= set_callbacks(transfer);
+    rc |= set_connection(driver, easy, strcmp(url.scheme, "https") == 0);
+    rc |= set_tls(driver, easy, request->ca_file);
+    rc |= set_method(driver->curl, easy, request);
+    if (rc != CURLE_OK || !set_headers(transfer, request))
+        return http_failure_set(failure, HTTP_ENOMEM, "the HTTP library refused the request");
+    return set_route(transfer, request, &url, failure);
+}
+
+/* ---- the driver ---------------------------------------------------------------------------- */
+
+static void *driver_start(void *self, const struct http_request *request, struct http_transfer *t,
+                          struct http_failure *failure) {
+    struct curl_driver *driver = self;
+    http_failure_set(failure, HTTP_ENOMEM, "not enough memory");
+    struct curl_transfer *transfer = calloc(1, sizeof *transfer);
+    if (!transfer) return NULL;
+    transfer->driver = driver;
+    transfer->owner = t;
+    transfer->easy = driver->curl->easy_init();
+    if (transfer->easy && set_options(transfer, request, failure) && resolve_names(transfer))
+        return transfer;
+    transfer_free(transfer);
+    return NULL;
+}
+
+static void driver_stop(void *self, void *handle) {
+    (void)self;
+    transfer_free(handle);
+}
+
+/* Calls on_body for what curl has kept, right here. */
+static void driver_resume(void *self, void *handle) {
+    struct curl_driver *driver = self;
+    struct curl_transfer *transfer = handle;
+    CURLcode code = driver->curl->easy_pause(transfer->easy, CURLPAUSE_CONT);
+    if (code != CURLE_OK) end_with_code(transfer, code);
+}
+
+static size_t driver_sockets(void *self) {
+    struct curl_driver *driver = self;
+    return curl_loop_sockets(driver->connections);
+}
+
+static void driver_free(void *self) {
+    struct curl_driver *driver = self;
+    curl_loop_free(driver->connections);
+    resolver_free(driver->resolver);
+    proxy_rules_free(&driver->rules);
+    free(driver->ca_file);
+    free(driver->ca_dir);
+    free(driver);
+}
+
+/* A setting, or else one of the variables; *out stays NULL when there is neither. */
+static bool choose(char **out, const char *setting, const char *variable, const char *other) {
+    if (!setting && variable) setting = getenv(variable);
+    if ((!setting || !*setting) && other) setting = getenv(other);
+    if (!setting || !*setting) return true;
+    *out = strdup(setting);
+    return *out != NULL;
+}
+
+static bool apply_settings(struct curl_driver *driver, const struct http_settings *settings) {
+    bool environment = !settings->no_environment;
+    if (!proxy_rules_init(&driver->rules, environment)) return false;
+    if (settings->proxy && !proxy_rules_set(&driver->rules, settings->proxy, settings->no_proxy))
+        return false;
+    if (!environment) return choose(&driver->ca_file, settings->ca_file, NULL, NULL);
+    return choose(&driver->ca_file, settings->ca_file, "CURL_CA_BUNDLE", "SSL_CERT_FILE") &&
+           choose(&driver->ca_dir, NULL, "SSL_CERT_DIR", NULL);
+}
+
+bool http_curl_driver(struct loop *loop, const struct http_settings *settings,
+                      struct http_driver *out, struct http_failure *failure) {
+    const char *why;
+    const struct curl_api *curl = curl_api_get(&why);
+    if (!curl) return http_failure_set(failure, HTTP_EUNAVAILABLE, "%s", why);
+    http_failure_set(failure, HTTP_ENOMEM, "not enough memory");
+    struct curl_driver *driver = calloc(1, sizeof *driver);
+    if (!driver) return false;
+    driver->loop = loop;
+    driver->curl = curl;
+    driver->connections = curl_loop_new(loop, curl, on_done);
+    driver->resolver = resolver_new(loop);
+    if (!driver->connections || !driver->resolver || !apply_settings(driver, settings)) {
+        driver_free(driver);
+        return false;
+    }
+    *out = (struct http_driver){
+        .self = driver,
+        .start = driver_start,
+        .stop = driver_stop,
+        .resume = driver_resume,
+        .free = driver_free,
+        .sockets = driver_sockets,
+    };
+    return true;
+}

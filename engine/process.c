@@ -1,0 +1,503 @@
+/* process.c - pipes by uv_poll and plain read and write, exits by the starter.
+ *
+ * Not uv_pipe_t: it would raise SIGPIPE in a host that has not ignored it, and has no bound on what
+ * it queues. Our ends are non-blocking; the child's ends are ordinary pipes, so that /dev/stdin and
+ * friends work there (they do not on sockets).
+ *
+ * A process goes through running, exited (draining), done. Whoever spawned it may close it in each
+ * of them: its struct lives until it is both done and closed. */
+#include "process.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "process_start.h"
+
+enum { READ_SIZE = 64 << 10, AFTER_EXIT_MAX = PROCESS_UNREAD_MAX + (256 << 10) };
+
+struct process_host {
+    struct loop *loop;
+    struct process_starter starter;
+    struct process *processes; /* those that are not done */
+    size_t running;
+};
+
+/* Our end of a pipe; freed by libuv's close callback. */
+struct pipe_end {
+    uv_poll_t poll;
+    struct process *process;
+    enum process_stream stream;
+    int fd;
+};
+
+struct output {
+    struct pipe_end *end; /* NULL: ended, or no pipe */
+    struct buf buf;
+    size_t taken;
+    bool paused;
+};
+
+struct process {
+    struct process_host *host;
+    struct process *next, **prev_next;
+    void *handle; /* the starter's */
+    int pid;
+    process_notify_fn notify; /* NULL: the owner has closed it */
+    void *user;
+    struct pipe_end *input; /* NULL: closed */
+    struct buf pending;
+    bool input_closing;
+    struct output output[2]; /* of stdout and stderr */
+    struct timer timer;      /* of the drain, or of the KILL after a TERM */
+    bool stopping;
+    bool exited;
+    bool done;
+    struct process_result result;
+};
+
+static void tell(struct process *p) {
+    if (p->notify) p->notify(p->user);
+}
+
+static struct output *output_of(struct process *p, enum process_stream stream) {
+    assert(stream != PROCESS_STDIN);
+    return &p->output[stream - PROCESS_STDOUT];
+}
+
+/* ---- pipes --------------------------------------------------------------------------------- */
+
+static void on_end_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
+
+static void end_close(struct pipe_end **place) {
+    struct pipe_end *end = *place;
+    if (!end) return;
+    *place = NULL;
+    uv_poll_stop(&end->poll);
+    uv_close((uv_handle_t *)&end->poll, on_end_closed);
+    close(end->fd);
+}
+
+/* Takes over fd, whatever comes of it. Returns 0 or a UV_ error. */
+static int end_open(struct process *p, enum process_stream stream, int fd,
+                    struct pipe_end **place) {
+    struct pipe_end *end = calloc(1, sizeof *end);
+    int rc = end ? uv_poll_init(loop_uv(p->host->loop), &end->poll, fd) : UV_ENOMEM;
+    if (rc != 0) {
+        free(end);
+        close(fd);
+        return rc;
+    }
+    end->poll.data = end;
+    end->process = p;
+    end->stream = stream;
+    end->fd = fd;
+    *place = end;
+    return 0;
+}
+
+static void check_done(struct process *p);
+
+static size_t unread(const struct output *out) {
+    return out->buf.len - out->taken;
+}
+
+static size_t room_limit(const struct process *p) {
+    return p->exited ? AFTER_EXIT_MAX : PROCESS_UNREAD_MAX;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events) {
+    (void)events;
+    struct pipe_end *end = poll->data;
+    struct process *p = end->process;
+    struct output *out = output_of(p, end->stream);
+    ssize_t n = -1;
+    if (status == 0 && buf_reserve(&out->buf, READ_SIZE) == BUF_OK) {
+        n = read(end->fd, out->buf.data + out->buf.len, READ_SIZE);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    }
+    if (n <= 0) { /* its end; or an error, after which nothing more can come either */
+        end_close(&out->end);
+    } else {
+        out->buf.len += (size_t)n;
+        if (unread(out) >= room_limit(p)) {
+            uv_poll_stop(poll);
+            out->paused = true;
+        }
+    }
+    tell(p);
+    check_done(p);
+}
+
+static int start_reading(struct output *out) {
+    out->paused = false;
+    return uv_poll_start(&out->end->poll, UV_READABLE, on_readable);
+}
+
+/* Writes without raising SIGPIPE in this process, which belongs to the host. */
+static ssize_t write_quietly(int fd, const char *bytes, size_t len) {
+    sigset_t pipe_signal, before, waiting;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    ssize_t n = write(fd, bytes, len);
+    int error = errno;
+    if (n < 0 && error == EPIPE && !sigismember(&before, SIGPIPE)) {
+        sigpending(&waiting);
+        struct timespec now = {0};
+        if (sigismember(&waiting, SIGPIPE)) sigtimedwait(&pipe_signal, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return n;
+}
+
+static void input_end(struct process *p) {
+    buf_clear(&p->pending);
+    end_close(&p->input);
+}
+
+static void on_writable(uv_poll_t *poll, int status, int events);
+
+/* Writes what it can; keeps the poll running while something is left. */
+static void flush_input(struct process *p) {
+    while (p->pending.len) {
+        ssize_t n = write_quietly(p->input->fd, p->pending.data, p->pending.len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) {
+            if (uv_poll_start(&p->input->poll, UV_WRITABLE, on_writable) != 0) input_end(p);
+            return;
+        }
+        if (n < 0) { /* it reads no more */
+            input_end(p);
+            return;
+        }
+        buf_consume(&p->pending, (size_t)n);
+    }
+    uv_poll_stop(&p->input->poll);
+    if (p->input_closing) input_end(p);
+}
+
+static void on_writable(uv_poll_t *poll, int status, int events) {
+    (void)events;
+    struct pipe_end *end = poll->data;
+    struct process *p = end->process;
+    if (status < 0) input_end(p); /* POLLERR: nobody holds the other end */
+    else flush_input(p);
+    tell(p);
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static void process_free(struct process *p) {
+    buf_free(&p->pending);
+    buf_free(&p->output[0].buf);
+    buf_free(&p->output[1].buf);
+    free(p);
+}
+
+/* It has exited and been drained. */
+static void become_done(struct process *p) {
+    struct process_host *host = p->host;
+    p->done = true;
+    timer_stop(host->loop, &p->timer);
+    input_end(p);
+    end_close(&p->output[0].end);
+    end_close(&p->output[1].end);
+    host->starter.signal(host->starter.self, p->handle, SIGKILL);
+    host->starter.release(host->starter.self, p->handle);
+    p->handle = NULL;
+    *p->prev_next = p->next;
+    if (p->next) p->next->prev_next = p->prev_next;
+    loop_op_end(host->loop);
+    tell(p);
+    if (!p->notify) process_free(p);
+}
+
+static void on_drained(struct timer *timer, void *user) {
+    (void)timer;
+    become_done(user);
+}
+
+/* Done, when it has exited and both outputs have ended. After a TERM the rest of the group keeps
+ * the time that it was given: the timer of the KILL decides. */
+static void check_done(struct process *p) {
+    if (p->exited && !p->done && !p->stopping && !p->output[0].end && !p->output[1].end)
+        become_done(p);
+}
+
+static bool group_is_empty(const struct process *p) {
+    return kill(-p->pid, 0) != 0 && errno == ESRCH;
+}
+
+void process_exited(struct process *p, int exit_code, int signal) {
+    assert(!p->exited);
+    p->exited = true;
+    p->host->running--;
+    p->result = (struct process_result){signal ? 0 : exit_code, signal};
+    input_end(p);
+    if (p->stopping) {
+        if (group_is_empty(p) || !timer_running(&p->timer)) p->stopping = false;
+        else return;
+    }
+    for (int i = 0; i < 2; i++)
+        if (p->output[i].paused && p->output[i].end) start_reading(&p->output[i]);
+    int rc = timer_start(p->host->loop, &p->timer, PROCESS_DRAIN_MS, on_drained, p);
+    if (rc != 0) become_done(p); /* no memory for a timer: what has not come by now is lost */
+    else check_done(p);
+}
+
+void process_kill(struct process *p, int signum) {
+    if (p->done) return;
+    p->host->starter.signal(p->host->starter.self, p->handle, signum);
+}
+
+static void on_grace_over(struct timer *timer, void *user) {
+    (void)timer;
+    struct process *p = user;
+    process_kill(p, SIGKILL);
+    if (p->exited) become_done(p); /* it was waited for for the sake of its group */
+}
+
+void process_stop(struct process *p) {
+    if (p->exited || p->stopping) return;
+    p->stopping = true;
+    process_kill(p, SIGTERM);
+    if (timer_start(p->host->loop, &p->timer, PROCESS_GRACE_MS, on_grace_over, p) != 0)
+        process_kill(p, SIGKILL);
+}
+
+/* ---- spawning ------------------------------------------------------------------------------ */
+
+/* The child's and our end of one stream; -1: none. */
+struct stream_fds {
+    int child;
+    int ours;
+    bool borrowed; /* the child's end is not ours to close */
+};
+
+static int open_pipe(struct stream_fds *fds, bool child_reads) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -errno;
+    fds->child = ends[child_reads ? 0 : 1];
+    fds->ours = ends[child_reads ? 1 : 0];
+    return fcntl(fds->ours, F_SETFL, O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+static int open_stream(struct stream_fds *fds, enum process_mode mode, int number, int merge_with) {
+    *fds = (struct stream_fds){.child = -1, .ours = -1};
+    switch (mode) {
+    case PROCESS_PIPE: return open_pipe(fds, number == STDIN_FILENO);
+    case PROCESS_NULL:
+        fds->child = open("/dev/null", O_RDWR | O_CLOEXEC);
+        return fds->child >= 0 ? 0 : -errno;
+    case PROCESS_INHERIT: fds->child = number; break;
+    case PROCESS_MERGE: fds->child = merge_with; break;
+    }
+    fds->borrowed = true;
+    return 0;
+}
+
+static int open_streams(struct stream_fds fds[3], const struct process_options *options) {
+    int rc = open_stream(&fds[0], options->stdin_mode, STDIN_FILENO, -1);
+    if (rc == 0) rc = open_stream(&fds[1], options->stdout_mode, STDOUT_FILENO, -1);
+    if (rc == 0) rc = open_stream(&fds[2], options->stderr_mode, STDERR_FILENO, fds[1].child);
+    return rc;
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+/* Our ends become pipe_ends; each is taken over even when an earlier one failed. */
+static int watch_streams(struct process *p, struct stream_fds fds[3]) {
+    struct pipe_end **places[] = {&p->input, &p->output[0].end, &p->output[1].end};
+    int rc = 0;
+    for (int i = 0; i < 3; i++) {
+        if (fds[i].ours < 0) continue;
+        int opened = end_open(p, (enum process_stream)i, fds[i].ours, places[i]);
+        fds[i].ours = -1;
+        if (opened == 0 && i > 0) opened = start_reading(&p->output[i - 1]);
+        if (rc == 0) rc = opened;
+    }
+    return rc;
+}
+
+static int start(struct process *p, const struct process_options *options) {
+    struct stream_fds fds[3] = {{-1, -1, false}, {-1, -1, false}, {-1, -1, false}};
+    struct process_starter *starter = &p->host->starter;
+    int rc = open_streams(fds, options);
+    if (rc == 0) rc = watch_streams(p, fds);
+    if (rc == 0) {
+        int child_fds[3] = {fds[0].child, fds[1].child, fds[2].child};
+        rc = starter->start(starter->self, loop_uv(p->host->loop), options, child_fds, p, &p->pid,
+                            &p->handle);
+    }
+    for (int i = 0; i < 3; i++) {
+        if (!fds[i].borrowed) close_fd(&fds[i].child);
+        close_fd(&fds[i].ours);
+    }
+    if (rc == 0) return 0;
+    end_close(&p->input);
+    end_close(&p->output[0].end);
+    end_close(&p->output[1].end);
+    return rc;
+}
+
+struct process *process_spawn(struct process_host *host, const struct process_options *options,
+                              process_notify_fn fn, void *user, int *error) {
+    *error = UV_ENOMEM;
+    struct process *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->host = host;
+    p->notify = fn;
+    p->user = user;
+    buf_init(&p->pending, SIZE_MAX / 2); /* bounded by process_write */
+    buf_init(&p->output[0].buf, SIZE_MAX / 2);
+    buf_init(&p->output[1].buf, SIZE_MAX / 2); /* bounded by room_limit and one read */
+    *error = start(p, options);
+    if (*error != 0) {
+        process_free(p);
+        return NULL;
+    }
+    p->next = host->processes;
+    if (p->next) p->next->prev_next = &p->next;
+    p->prev_next = &host->processes;
+    host->processes = p;
+    host->running++;
+    loop_op_begin(host->loop);
+    return p;
+}
+
+void process_close(struct process *p) {
+    if (!p) return;
+    p->notify = NULL;
+    if (p->done) {
+        process_free(p);
+        return;
+    }
+    input_end(p);
+    end_close(&p->output[0].end);
+    end_close(&p->output[1].end);
+    if (p->exited && !p->stopping) become_done(p);
+    else process_stop(p);
+}
+
+/* ---- streams ------------------------------------------------------------------------------- */
+
+int process_pid(const struct process *p) {
+    return p->pid;
+}
+
+const char *process_peek(const struct process *p, enum process_stream stream, size_t *len) {
+    const struct output *out = &p->output[stream - PROCESS_STDOUT];
+    *len = unread(out);
+    return *len ? out->buf.data + out->taken : "";
+}
+
+void process_take(struct process *p, enum process_stream stream, size_t len) {
+    struct output *out = output_of(p, stream);
+    assert(len <= unread(out));
+    out->taken += len;
+    if (out->taken == out->buf.len) {
+        buf_clear(&out->buf);
+        out->taken = 0;
+    } else if (out->taken >= out->buf.len / 2) {
+        buf_consume(&out->buf, out->taken);
+        out->taken = 0;
+    }
+    if (!out->paused || !out->end || unread(out) > PROCESS_UNREAD_MAX / 2) return;
+    if (start_reading(out) != 0) end_close(&out->end);
+}
+
+bool process_ended(const struct process *p, enum process_stream stream) {
+    const struct output *out = &p->output[stream - PROCESS_STDOUT];
+    return !out->end && unread(out) == 0;
+}
+
+int process_write(struct process *p, const char *bytes, size_t len) {
+    if (!p->input || p->input_closing) return UV_EPIPE;
+    if (p->pending.len >= PROCESS_UNREAD_MAX) return UV_EAGAIN;
+    if (buf_add(&p->pending, bytes, len) != BUF_OK) return UV_ENOMEM;
+    flush_input(p);
+    return p->input || len == 0 ? 0 : UV_EPIPE;
+}
+
+bool process_writable(const struct process *p) {
+    return !p->input || p->pending.len < PROCESS_UNREAD_MAX;
+}
+
+void process_close_stdin(struct process *p) {
+    if (!p->input) return;
+    p->input_closing = true;
+    flush_input(p);
+}
+
+bool process_done(const struct process *p, struct process_result *result) {
+    if (p->done && result) *result = p->result;
+    return p->done;
+}
+
+/* ---- the host ------------------------------------------------------------------------------ */
+
+struct process_host *process_host_new(struct loop *loop, const struct process_starter *starter) {
+    struct process_host *host = calloc(1, sizeof *host);
+    if (!host) return NULL;
+    host->loop = loop;
+    host->starter = starter ? *starter : process_uv_starter();
+    return host;
+}
+
+size_t process_host_running(const struct process_host *host) {
+    return host->running;
+}
+
+static void on_deadline(uv_timer_t *timer) {
+    *(bool *)timer->data = true;
+}
+
+static void on_deadline_closed(uv_handle_t *handle) {
+    handle->data = NULL;
+}
+
+/* Turns the loop until all have exited, or for so long (on the real clock: this is the end). */
+static void await_exits(struct process_host *host, uint64_t ms) {
+    uv_loop_t *uv = loop_uv(host->loop);
+    bool late = false;
+    uv_timer_t timer;
+    uv_timer_init(uv, &timer);
+    timer.data = &late;
+    uv_update_time(uv);
+    uv_timer_start(&timer, on_deadline, ms, 0);
+    while (host->running && !late) uv_run(uv, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, on_deadline_closed);
+    while (timer.data) uv_run(uv, UV_RUN_NOWAIT);
+}
+
+static void signal_all(struct process_host *host, int signum) {
+    for (struct process *p = host->processes; p; p = p->next) process_kill(p, signum);
+}
+
+void process_host_free(struct process_host *host) {
+    if (!host) return;
+    if (host->running) {
+        signal_all(host, SIGTERM);
+        await_exits(host, PROCESS_GRACE_MS);
+        signal_all(host, SIGKILL);
+        await_exits(host, PROCESS_GRACE_MS);
+    }
+    while (host->processes) {
+        struct process *p = host->processes;
+        if (!p->exited) host->running--; /* the kernel does not let go of it; neither do we wait */
+        p->exited = true;
+        become_done(p);
+    }
+    free(host);
+}

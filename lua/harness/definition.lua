@@ -1,0 +1,132 @@
+--- Checks a whole definition: `harness.define(t)` begins here.
+---
+---   local definition = definition.check(t)     -- or raises one HARNESS_CONFIG_ERROR
+---
+--- All problems are reported at once. The error's meta.problems is a list of { path, code, reason,
+--- message, id? }, in the order of the document: unknown fields of the definition itself, then section
+--- after section (SECTIONS), within each by path. meta.reason, meta.path and meta.id are those of the
+--- first. A mistake is reported where it was made and not again where it has consequences: a misspelt
+--- `models` is no missing model, a wrong tool is no unknown reference.
+---
+--- What comes back is a copy with defaults filled in and schemas compiled; later changes of the given
+--- table have no effect on it. Lists that reach a model are in byte order.
+
+local agents = require "harness.definition_agents"
+local errors = require "harness.errors"
+local fields = require "harness.definition_fields"
+local models = require "harness.definition_models"
+local names = require "harness.definition_names"
+local options = require "harness.definition_options"
+local tools = require "harness.definition_tools"
+
+local M = {}
+
+--- What this version can do beyond agents with the default loop. What is off is `not_available`.
+M.FEATURES = {
+  workflows = false,
+  handler_agents = false,
+}
+
+M.DEFAULT_NAME = "agent-harness"
+
+--- The fields of a definition, in the order in which their problems are reported.
+M.SECTIONS = {
+  "name", "models", "tools", "mcp", "skills", "agents", "workflows", "storage", "memory", "sandbox",
+  "workspaces", "requires", "defaults", "logger", "telemetry",
+}
+
+-- Checked on their own, one after another, since they refer to each other.
+local function later(_, _, value) return value end
+
+local FIELDS = {
+  name = { fields.string { not_empty = true } },
+  models = { later },
+  tools = { later },
+  agents = { later },
+  workflows = { later },
+  defaults = { later },
+  storage = { options.storage },
+  requires = { options.requires },
+  logger = { options.logger },
+  telemetry = { options.telemetry },
+  mcp = { fields.not_available "`mcp`" },
+  skills = { fields.not_available "`skills`" },
+  memory = { fields.not_available "`memory`" },
+  sandbox = { fields.not_available "`sandbox`" },
+  workspaces = { fields.not_available "`workspaces`" },
+}
+
+local MOST_SHOWN <const> = 10
+
+-- One line with all problems, or with the first ones of many.
+local function summary(list)
+  if #list == 1 then return list[1].message end
+  local parts = {}
+  for i = 1, math.min(#list, MOST_SHOWN) do parts[i] = ("%d) %s"):format(i, list[i].message) end
+  if #list > MOST_SHOWN then parts[#parts + 1] = ("and %d more"):format(#list - MOST_SHOWN) end
+  return ("the definition has %d problems: %s"):format(#list, table.concat(parts, "  "))
+end
+
+local function raise(list)
+  local first = list[1]
+  errors.raise("HARNESS_CONFIG_ERROR", summary(list), {
+    reason = first.reason, path = first.path, id = first.id, problems = list,
+  })
+end
+
+local function check_models(problems, clean, meant)
+  if clean.models == nil and meant.models then return {} end
+  return models.check(problems, clean.models)
+end
+
+---@class harness.Definition
+---@field name string
+---@field models table<string, table> { id, provider, model, capabilities (set), capability_list, defaults,
+---  provider_options, fallback, prices? }
+---@field tools table<string, table> { id, description, input, output?, run, timeout_ms, max_result_bytes }
+---@field agents table<string, table> { id, model, instructions, input, output, tools, builtin_tools,
+---  max_steps, history_window?, structured_retry, budget?, description?, run? } and what
+---  definition_agents.prepare adds
+---@field workflows table<string, table> { id, input?, output?, run, version?, description? }
+---@field storage any? nil: the default is to be made
+---@field logger harness.Logger? nil: the default is to be made
+---@field telemetry harness.TelemetryOptions
+---@field requires string[]
+---@field defaults table
+
+---Checks a definition. Raises HARNESS_CONFIG_ERROR with all its problems.
+---@param t table
+---@param features table<string, boolean>? instead of FEATURES
+---@return harness.Definition
+function M.check(t, features)
+  local problems = fields.problems(M.SECTIONS)
+  if type(t) ~= "table" then
+    problems:wrong_type({}, "a table", t)
+    raise(problems:list())
+  end
+  local clean, meant = fields.check(problems, {}, t, FIELDS)
+  local c = {
+    problems = problems, namespace = names.namespace(), features = features or M.FEATURES,
+    defaults = options.defaults(problems, { "defaults" }, clean.defaults),
+  }
+  local tool_map
+  c.models, c.aliases = check_models(problems, clean, meant)
+  tool_map, c.tool_ids = tools.check(problems, c.namespace, clean.tools, c.defaults)
+  if meant.tools then c.tool_ids = nil end
+  local agent_map = agents.check_agents(c, clean.agents)
+  local workflow_map = agents.check_workflows(c, clean.workflows)
+  local requires = clean.requires or {}
+  options.check_requires(problems, requires, { clean.storage })
+
+  local list = problems:list()
+  if #list > 0 then raise(list) end
+  agents.prepare(agent_map, c.models, tool_map)
+  return {
+    name = clean.name or M.DEFAULT_NAME,
+    models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
+    storage = clean.storage, logger = clean.logger, telemetry = clean.telemetry or {},
+    requires = requires, defaults = c.defaults,
+  }
+end
+
+return M

@@ -1,0 +1,272 @@
+--- Checks the `agents` and `workflows` of a definition, and what they refer to.
+
+local fields = require "harness.definition_fields"
+local names = require "harness.definition_names"
+local nearest = require "harness.nearest"
+local tools = require "harness.definition_tools"
+
+local M = {}
+
+local STRUCTURED_RETRY <const> = 1
+
+-- Fields ------------------------------------------------------------------------------------------
+
+local function limit(min) return { fields.integer { min = min, reason = "invalid_agent" } } end
+
+local BUDGET = {
+  max_total_tokens = limit(1),
+  max_model_calls = limit(1),
+  max_tool_calls = limit(0),
+  max_wall_ms = limit(1),
+  max_cost = { fields.number { min = 0, reason = "invalid_agent" } },
+}
+
+local function instructions(problems, path, value)
+  if type(value) == "string" then return value end
+  return fields.callable("a string or a function(ctx) that returns one")(problems, path, value)
+end
+
+-- Built-in tools need a sandbox, which is not there yet; a misspelt name is told all the same.
+local function builtin_tools(problems, path, value)
+  if value == false then return {} end
+  if value ~= true and type(value) ~= "table" then
+    problems:wrong_type(path, "a list of built-in tools, or true for all but lua", value)
+    return nil
+  end
+  local is_known = true
+  local list = value == true and {} or fields.list(function(_, at, name)
+    if names.IS_BUILTIN[name] then return name end
+    is_known = false
+    if type(name) ~= "string" then return problems:wrong_type(at, "the name of a built-in tool", name) end
+    problems:add(at, "unknown_reference", ('there is no built-in tool "%s"%s')
+      :format(name, nearest.hint(name, names.BUILTIN_TOOLS, "built-in tools")), name)
+  end, "a list of built-in tools")(problems, path, value)
+  if not list or not is_known then return nil end
+  if value == true or #list > 0 then
+    problems:add(path, "not_available", "built-in tools are not available in this version; leave them out")
+  end
+  return list
+end
+
+local HANDLER <const> = "a function run(ctx, input)"
+
+local function agent_fields(features)
+  local handler = fields.callable(HANDLER)
+  return {
+    model = { fields.string { not_empty = true, allowed = "the alias of a model" }, required = true },
+    instructions = { instructions, required = true },
+    input = { tools.schema },
+    output = { tools.schema },
+    tools = { fields.list(fields.string { allowed = "the id of a tool" }, "a list of tool ids") },
+    builtin_tools = { builtin_tools },
+    max_steps = limit(1),
+    history_window = limit(0),
+    structured_retry = limit(0),
+    budget = { fields.record(BUDGET, "a table of limits") },
+    description = { fields.string() },
+    run = { features.handler_agents and handler or fields.not_available "an agent with a `run` of its own" },
+    skills = { fields.not_available "`skills` of an agent" },
+    permissions = { fields.not_available "`permissions` of an agent" },
+    on_permission = { fields.not_available "`on_permission` of an agent" },
+    context = { fields.not_available "`context` of an agent" },
+  }
+end
+
+-- A hand-written agent asks its models itself.
+local function handler_fields(features)
+  local spec = agent_fields(features)
+  spec.run.required = true
+  spec.instructions = { instructions }
+  return spec
+end
+
+-- References --------------------------------------------------------------------------------------
+
+local function check_model_reference(problems, path, entry, aliases)
+  if not entry.model or not aliases or aliases[entry.model] then return end
+  problems:add(fields.at(path, "model"), "unknown_reference", ('there is no model "%s"%s')
+    :format(entry.model, nearest.hint(entry.model, aliases.names, "models")), entry.model)
+end
+
+local function tool_problem(id, seen, tool_ids)
+  if seen[id] then return "invalid_agent", ('the tool "%s" is listed twice'):format(id) end
+  if tool_ids[id] then return nil end
+  if names.IS_BUILTIN[id] then
+    return "unknown_reference", ('"%s" is a built-in tool: it belongs into builtin_tools'):format(id)
+  end
+  local hint = nearest.hint(id, tool_ids.names, "tools")
+  return "unknown_reference", ('there is no tool "%s"%s'):format(id, hint)
+end
+
+local function check_tool_references(problems, path, list, tool_ids)
+  local seen, at = {}, fields.at(path, "tools")
+  for i, id in ipairs(list) do
+    if id then
+      local reason, text = tool_problem(id, seen, tool_ids)
+      if reason then problems:add(fields.at(at, i), reason, text, id) end
+      seen[id] = true
+    end
+  end
+end
+
+-- Capabilities ------------------------------------------------------------------------------------
+
+local function has_any(capabilities, ...)
+  for _, name in ipairs { ... } do
+    if capabilities[name] then return true end
+  end
+  return false
+end
+
+-- What the agent needs and the model cannot, in words; nil when all is well.
+local function lacking(entry, capabilities)
+  if entry.string_output and not has_any(capabilities, "text", "text_stream", "object") then
+    return "text, text_stream or object, since the agent's output is a string"
+  end
+  if not entry.string_output and not has_any(capabilities, "object", "tool_use") then
+    return "object or tool_use, since the agent's output is not a string"
+  end
+  if #entry.tools > 0 and not capabilities.tool_use then return "tool_use, since the agent has tools" end
+  return nil
+end
+
+local function check_capabilities(problems, path, id, entry, models)
+  local alias = models[entry.model]
+  if not alias then return end
+  local candidates = table.move(alias.fallback, 1, #alias.fallback, 2, { alias.id })
+  for i, name in ipairs(candidates) do
+    local model = name and models[name]
+    local need = model and model.capability_list and lacking(entry, model.capabilities)
+    if need then
+      local who = i == 1 and ('the model "%s"'):format(name)
+        or ('the model "%s", a fallback of "%s",'):format(name, alias.id)
+      problems:add(fields.at(path, "model"), "agent_model_capability_mismatch",
+        ("%s lacks %s; it can do: %s"):format(who, need, table.concat(model.capability_list, ", ")), id)
+    end
+  end
+end
+
+-- Agents ------------------------------------------------------------------------------------------
+
+-- A plain string, and not a choice from given ones: that is asked for as a structured object.
+local function is_string_schema(schema)
+  local json = tools.json_schema(schema)
+  return type(json) == "table" and json.type == "string" and json.enum == nil and json.const == nil
+end
+
+local function string_schema()
+  return require("harness.schema").string()
+end
+
+-- What a model is shown must not depend on the order of a list: byte order.
+local function sorted_ids(list)
+  local ids = {}
+  for _, id in ipairs(list or {}) do ids[#ids + 1] = id or nil end
+  table.sort(ids)
+  return ids
+end
+
+local function settle(entry, id, given, defaults)
+  entry.id = id
+  entry.string_output = given.output == nil or entry.output ~= nil and is_string_schema(entry.output)
+  entry.input = entry.input or string_schema()
+  entry.output = entry.output or string_schema()
+  entry.tools = sorted_ids(entry.tools)
+  entry.builtin_tools = entry.builtin_tools or {}
+  entry.max_steps = entry.max_steps or defaults.max_steps
+  entry.history_window = entry.history_window or defaults.history_window
+  entry.structured_retry = entry.structured_retry or STRUCTURED_RETRY
+end
+
+---@class harness.DefinitionContext
+---@field problems harness.Problems
+---@field namespace harness.Namespace
+---@field features table<string, boolean>
+---@field defaults table
+---@field models table<string, table> the clean ones
+---@field aliases table? of the models given at all; nil: cannot be known
+---@field tool_ids table? likewise
+
+local function check_agent(c, path, id, given, spec)
+  local problems = c.problems
+  local entry = fields.check(problems, path, given, spec)
+  local output_is_known = given.output == nil or entry.output ~= nil
+  check_model_reference(problems, path, entry, c.aliases)
+  if c.tool_ids then check_tool_references(problems, path, entry.tools or {}, c.tool_ids) end
+  settle(entry, id, given, c.defaults)
+  if output_is_known and not given.run then check_capabilities(problems, path, id, entry, c.models) end
+  return entry
+end
+
+---Checks the agents.
+---@param c harness.DefinitionContext
+---@param agents any
+---@return table<string, table> clean
+function M.check_agents(c, agents)
+  local loop, handler = agent_fields(c.features), handler_fields(c.features)
+  return (names.check_map(c.problems, c.namespace, "agents", "agent", agents, function(path, id, given)
+    return check_agent(c, path, id, given, given.run and handler or loop)
+  end))
+end
+
+-- How the model is asked for the output: as text where it is a string, else as an object of the schema
+-- (by a forced tool call where the model has no structured output).
+local function method_of(entry, capabilities)
+  if entry.string_output and capabilities.text_stream then return "text_stream" end
+  if entry.string_output and capabilities.text then return "text" end
+  return capabilities.object and "object" or "tool_use"
+end
+
+---Adds what the loop needs of agents that are known to be right: `method` (a capability), `text_output`,
+---`output_schema`, `tool_set` and `tool_specs` (what the model is shown, in byte order of the ids).
+---@param agents table<string, table>
+---@param models table<string, table>
+---@param tool_map table<string, table>
+function M.prepare(agents, models, tool_map)
+  for _, entry in pairs(agents) do
+    entry.method = method_of(entry, models[entry.model].capabilities)
+    entry.text_output = entry.method == "text" or entry.method == "text_stream"
+    entry.output_schema = not entry.text_output and entry.output or nil
+    entry.tool_set, entry.tool_specs = {}, {}
+    for i, id in ipairs(entry.tools) do
+      local tool = tool_map[id]
+      entry.tool_set[id] = true
+      entry.tool_specs[i] = { name = id, description = tool.description, parameters = tool.input }
+    end
+  end
+end
+
+-- Workflows ---------------------------------------------------------------------------------------
+
+local function version(problems, path, value)
+  if type(value) == "string" and value ~= "" or math.type(value) == "integer" then return value end
+  problems:wrong_type(path, "a string that is not empty, or an integer", value)
+  return nil
+end
+
+local WORKFLOW = {
+  input = { tools.schema },
+  output = { tools.schema },
+  run = { fields.callable(HANDLER), required = true },
+  version = { version },
+  description = { fields.string() },
+}
+
+---Checks the workflows. Without a schema, what goes in or comes out is not checked when one runs.
+---@param c harness.DefinitionContext
+---@param workflows any
+---@return table<string, table> clean
+function M.check_workflows(c, workflows)
+  if not c.features.workflows then
+    if workflows ~= nil then fields.not_available "`workflows`"(c.problems, { "workflows" }, workflows) end
+    return {}
+  end
+  local function check_one(path, id, given)
+    local entry = fields.check(c.problems, path, given, WORKFLOW)
+    entry.id = id
+    return entry
+  end
+  return (names.check_map(c.problems, c.namespace, "workflows", "workflow", workflows, check_one))
+end
+
+return M

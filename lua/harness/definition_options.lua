@@ -1,0 +1,184 @@
+--- Checks what a definition has one of: defaults, storage, logger, telemetry, requires.
+
+local fields = require "harness.definition_fields"
+local logger = require "harness.logger"
+local nearest = require "harness.nearest"
+local telemetry = require "harness.telemetry"
+
+local M = {}
+
+-- Defaults ----------------------------------------------------------------------------------------
+
+--- The defaults' defaults. Times are milliseconds; 0 turns a timeout off. history_window: nil is all.
+M.DEFAULTS = {
+  max_steps = 16,
+  run_timeout_ms = 600000,
+  tool_timeout_ms = 120000,
+  skill_timeout_ms = 60000,
+  model_timeout_ms = 300000,
+  max_parallel_tool_calls = 8,
+  cancel_grace_ms = 1000,
+}
+
+local function default(min)
+  return { fields.integer { min = min, reason = "invalid_defaults", type_reason = "invalid_defaults" } }
+end
+
+local DEFAULT_FIELDS = {
+  max_steps = default(1),
+  run_timeout_ms = default(0),
+  tool_timeout_ms = default(0),
+  skill_timeout_ms = default(0),
+  model_timeout_ms = default(0),
+  max_parallel_tool_calls = default(1),
+  cancel_grace_ms = default(0),
+  history_window = default(0),
+}
+
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return table defaults all filled in
+function M.defaults(problems, path, value)
+  local given = {}
+  if type(value) == "table" then
+    given = fields.check(problems, path, value, DEFAULT_FIELDS)
+  elseif value ~= nil then
+    problems:wrong_type(path, "a table", value)
+  end
+  for name, number in pairs(M.DEFAULTS) do
+    if given[name] == nil then given[name] = number end
+  end
+  return given
+end
+
+-- Storage -----------------------------------------------------------------------------------------
+
+--- What a storage must have as of this version; the other groups of the port come with what uses them.
+M.STORAGE_METHODS = {
+  "get_session", "upsert_session", "delete_session", "list_sessions",
+  "append_messages", "list_messages", "clear_messages", "replace_messages",
+  "create_run", "get_run", "list_runs", "finish_run",
+  "append_events", "list_events",
+}
+
+local function missing_methods(object, names)
+  local missing = {}
+  for _, name in ipairs(names) do
+    local ok, method = pcall(function() return object[name] end)
+    if not ok or not fields.is_callable(method) then missing[#missing + 1] = name end
+  end
+  return missing
+end
+
+local function complain_of_missing(problems, path, allowed, missing)
+  problems:add(path, "wrong_type", ("must be %s; it lacks %s %s"):format(allowed,
+    #missing == 1 and "the method" or "the methods", table.concat(missing, ", ")))
+end
+
+function M.storage(problems, path, value)
+  local allowed = "a storage, harness.storage.memory() or a table with the methods of one"
+  if type(value) ~= "table" and type(value) ~= "userdata" then
+    problems:wrong_type(path, allowed, value)
+    return nil
+  end
+  local missing = missing_methods(value, M.STORAGE_METHODS)
+  if #missing == 0 then return value end
+  complain_of_missing(problems, path, allowed, missing)
+  return nil
+end
+
+-- Logger and telemetry ----------------------------------------------------------------------------
+
+function M.logger(problems, path, value)
+  local allowed = "a logger, a table with the methods " .. table.concat(logger.METHODS, ", ")
+  if type(value) ~= "table" and type(value) ~= "userdata" then
+    problems:wrong_type(path, allowed, value)
+    return nil
+  end
+  local missing = logger.missing_methods(value)
+  if #missing == 0 then return logger.adapt(value) end
+  complain_of_missing(problems, path, allowed, missing)
+  return nil
+end
+
+-- A listener may have more than its hooks: a recorder keeps what it heard.
+local function listener(problems, path, value)
+  local hooks = table.concat(telemetry.LISTENER, ", ")
+  if type(value) ~= "table" then
+    problems:wrong_type(path, "a table with some of the functions " .. hooks, value)
+    return nil
+  end
+  local count = 0
+  for _, name in ipairs(telemetry.LISTENER) do
+    local hook = value[name]
+    if hook ~= nil then
+      count = count + 1
+      if not fields.is_callable(hook) then problems:wrong_type(fields.at(path, name), "a function", hook) end
+    end
+  end
+  if count > 0 then return value end
+  problems:add(path, "wrong_type", "must have at least one of the functions " .. hooks)
+  return nil
+end
+
+local function flavor(problems, path, value)
+  for _, name in ipairs(telemetry.FLAVORS) do
+    if value == name then return value end
+  end
+  if type(value) ~= "string" then
+    problems:wrong_type(path, "one of " .. table.concat(telemetry.FLAVORS, ", "), value)
+  else
+    problems:add(path, "invalid_telemetry", ('there is no flavor "%s"%s')
+      :format(value, nearest.hint(value, telemetry.FLAVORS, "flavors")), value)
+  end
+  return nil
+end
+
+M.telemetry = fields.record({
+  store_content = { fields.boolean },
+  listener = { listener },
+  flavor = { flavor },
+  endpoint = { fields.not_available "the export of telemetry" },
+}, "a table { store_content?, listener?, flavor? }")
+
+-- Requirements ------------------------------------------------------------------------------------
+
+M.requires = fields.list(fields.string { not_empty = true, allowed = "the name of a capability" },
+  "a list of capabilities")
+
+-- What the adapters of a definition declare: lists, or sets.
+local function declared_by(adapters)
+  local set = {}
+  for _, adapter in ipairs(adapters) do
+    local ok, declared = pcall(function() return adapter.capabilities end)
+    if ok and type(declared) == "table" then
+      for key, value in pairs(declared) do
+        if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
+      end
+    end
+  end
+  return set
+end
+
+---Checks that what is required is there; what is missing is one problem.
+---@param problems harness.Problems
+---@param required string[]
+---@param adapters table[]
+function M.check_requires(problems, required, adapters)
+  local available, missing, seen = declared_by(adapters), {}, {}
+  for _, name in ipairs(required) do
+    if name and not available[name] and not seen[name] then missing[#missing + 1] = name end
+    if name then seen[name] = true end
+  end
+  if #missing == 0 then return end
+  local names = {}
+  for name in pairs(available) do names[#names + 1] = tostring(name) end
+  table.sort(names)
+  problems:add({ "requires" }, "missing_required_capability",
+    ("the adapters of this harness lack %s; they have: %s")
+    :format(table.concat(missing, ", "), #names > 0 and table.concat(names, ", ") or "none"),
+    table.concat(missing, ","))
+end
+
+return M

@@ -1,0 +1,190 @@
+--- A harness: a checked definition, its storage, its open sessions, its runs in flight.
+
+local core = require "harness.core"
+local definitions = require "harness.definition"
+local errors = require "harness.errors"
+local loggers = require "harness.logger"
+local sessions = require "harness.session"
+local storages = require "harness.storage"
+local task = require "harness.task"
+local telemetries = require "harness.telemetry"
+
+local M = {}
+
+local MAX_ID_BYTES <const> = 1024
+
+---@class harness.Harness
+---@field name string
+local Harness = {}
+Harness.__index = Harness
+Harness.__name = "harness.Harness"
+Harness.__tostring = function(self) return ("harness.Harness %s"):format(self.name) end
+
+local users = setmetatable({}, { __mode = "k" }) -- how many harnesses use a storage
+
+function Harness:check_open()
+  if not self.shut_down then return end
+  errors.raise("HARNESS_CONFIG_ERROR", ("harness %q was shut down"):format(self.name), { reason = "shut_down" })
+end
+
+local function check_session_id(id)
+  if type(id) == "string" and #id > 0 and #id <= MAX_ID_BYTES and not id:find("\0", 1, true) and utf8.len(id) then
+    return id
+  end
+  local got = type(id) == "string" and ("%d bytes"):format(#id) or type(id)
+  errors.raise("VALIDATION_ERROR", ("a session id is text of 1 to %d bytes, valid UTF-8, without NUL; got %s"):format(
+    MAX_ID_BYTES, got), { where = "session_id" })
+end
+
+-- Several first callers share one opening; a failed one is forgotten, so the next call tries again.
+local function open_state(self, id)
+  while true do
+    local state = self.sessions[id]
+    if not state then break end
+    if not state.opening then return state end
+    local t = task.waiting_task()
+    table.insert(state.opening, t.token)
+    task.park(t)
+    if state.failure then error(state.failure, 0) end
+  end
+  local state = sessions.new_state(self, id)
+  state.opening = {}
+  self.sessions[id] = state
+  local ok, err = pcall(sessions.open, state)
+  local waiting = state.opening
+  state.opening = nil
+  if not ok then
+    self.sessions[id] = nil
+    state.failure = err
+  end
+  for _, token in ipairs(waiting) do core.push(token) end
+  if not ok then error(err, 0) end
+  return state
+end
+
+--- Opens or creates the session; without an id, a new one.
+---@param id? string
+---@return harness.Session
+function Harness:session(id)
+  self:check_open()
+  if id == nil then id = core.ulid.next() else check_session_id(id) end
+  return sessions.facade(open_state(self, id))
+end
+
+function Harness:forget_session(state)
+  if self.sessions[state.id] == state then self.sessions[state.id] = nil end
+end
+
+-- A trace context that is not valid is left out with one warning; the run goes on (A 3.4).
+function Harness:trace_options(options)
+  if not options.traceparent then return end
+  local context = telemetries.parse(options.traceparent, options.tracestate)
+  options.trace = context
+  if not context then
+    self.logger:warn("the trace context of the run is not valid and was ignored",
+      { ["harness.warning.code"] = "INVALID_TRACE_CONTEXT" })
+  end
+end
+
+local function sorted_ids(map)
+  local ids = {}
+  for id in pairs(map) do ids[#ids + 1] = id end
+  table.sort(ids)
+  return ids
+end
+
+local function each(map, describe)
+  local out = {}
+  for _, id in ipairs(sorted_ids(map)) do out[id] = describe(map[id]) end
+  return out
+end
+
+local function capabilities_of(adapter)
+  local list = adapter.capabilities
+  return type(list) == "table" and { table.unpack(list) } or {}
+end
+
+--- What the harness defines, as plain data.
+---@return table
+function Harness:inspect()
+  local def = self.definition
+  return {
+    name = self.name,
+    capabilities = capabilities_of(self.storage),
+    required_capabilities = { table.unpack(def.requires) },
+    adapters = { { kind = "storage", id = self.storage.id or "storage", capabilities = capabilities_of(self.storage) } },
+    models = each(def.models, function(alias)
+      return {
+        provider = alias.provider.id, model = alias.model, capabilities = { table.unpack(alias.capability_list) },
+        fallback = alias.fallback and { table.unpack(alias.fallback) } or nil,
+      }
+    end),
+    tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
+    agents = each(def.agents, function(agent)
+      return { model = agent.model, tools = { table.unpack(agent.tools) }, description = agent.description }
+    end),
+    workflows = each(def.workflows, function(workflow)
+      return { description = workflow.description, version = workflow.version }
+    end),
+  }
+end
+
+-- Stops every run in flight and waits for each, at most grace_ms.
+local function stop_runs(self, grace_ms)
+  local list = {}
+  for _, run in pairs(self.live_runs) do list[#list + 1] = run end
+  for _, run in ipairs(list) do run:cancel("the harness is shutting down") end
+  local until_ms = core.now_ms() + grace_ms
+  for _, run in ipairs(list) do
+    local left = until_ms - core.now_ms()
+    if not run.done and left > 0 then pcall(task.timeout, left, function() pcall(run.result, run) end) end
+  end
+end
+
+--- Stops the runs and closes everything; what fails on the way is collected. Never raises.
+---@param options? { grace_ms?: integer }
+---@return { errors: any[] }
+function Harness:shutdown(options)
+  local failed = {}
+  if self.shut_down then return { errors = failed } end
+  self.shut_down = true
+  local grace_ms = options and options.grace_ms or 2 * self.definition.defaults.cancel_grace_ms
+  local function step(fn, ...)
+    local ok, err = pcall(fn, ...)
+    if not ok then
+      failed[#failed + 1] = errors.is(err) and err
+        or errors.new("INTERNAL_ERROR", "shutdown: " .. tostring(err), nil, err)
+    end
+  end
+  step(stop_runs, self, grace_ms)
+  for _, id in ipairs(sorted_ids(self.sessions)) do
+    local state = self.sessions[id]
+    if state then state.closed = true end
+  end
+  self.sessions = {}
+  users[self.storage] = (users[self.storage] or 1) - 1
+  if users[self.storage] == 0 and self.storage.close then step(self.storage.close, self.storage) end
+  return { errors = failed }
+end
+
+Harness.__close = function(self) self:shutdown() end
+
+--- Checks a whole definition and makes the harness. Raises one HARNESS_CONFIG_ERROR with all
+--- problems in meta.problems.
+---@param t table
+---@return harness.Harness
+function M.define(t)
+  local definition = definitions.check(t)
+  local storage = definition.storage or storages.memory()
+  users[storage] = (users[storage] or 0) + 1
+  local logger = definition.logger or loggers.new { fields = { harness = definition.name } }
+  local telemetry = { logger = logger }
+  for key, value in pairs(definition.telemetry) do telemetry[key] = value end
+  return setmetatable({
+    name = definition.name, definition = definition, storage = storage, logger = logger,
+    telemetry = telemetries.new(telemetry), store_content = definition.telemetry.store_content or false,
+    sessions = setmetatable({}, { __mode = "v" }), live_runs = {}, shut_down = false,
+  }, Harness)
+end
+
+return M

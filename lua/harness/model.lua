@@ -1,0 +1,207 @@
+--- One model call: capabilities, defaults, deadline, retry, fallback, events, usage.
+---
+--- A provider maps one request to one reply and knows nothing of this:
+---     provider:generate(request, on_event) -> reply          (may wait; raises MODEL_ERROR)
+--- request: { model, messages, tools?, schema?, schema_name?, tool_choice?, options, provider_options,
+---            stream, call_id }
+--- reply:   { text?, object?, tool_calls? = {{id, name, arguments}}, finish_reason, usage?, provider? }
+--- on_event("delta" | "reasoning", text) for what a model says while it speaks.
+---
+--- Only this layer retries (design 06): before the first delta was delivered, for errors that are
+--- retriable, with full jitter, within a budget of attempts and of time.
+
+local core = require "harness.core"
+local errors = require "harness.errors"
+local task = require "harness.task"
+local throttle = require "harness.throttle"
+
+local M = {}
+
+local MAX_ATTEMPTS <const> = 3
+local MIN_DELAY_MS <const> = 500
+local MAX_DELAY_MS <const> = 8000
+local MAX_SERVER_DELAY_MS <const> = 20000 -- a server that asks for more gets the error reported instead
+local RETRY_BUDGET_MS <const> = 60000
+
+local EMPTY <const> = {}
+
+local PART_CAPABILITY <const> = { image = "vision_input", audio = "audio_input", file = "file_input" }
+
+local function missing(alias, capability)
+  errors.raise("MODEL_CAPABILITY_ERROR", ("model alias %q has not the capability %q; its capabilities are: %s"):format(
+    alias.id, capability, table.concat(alias.capability_list, ", ")),
+    { alias = alias.id, method = capability, reason = "missing_capability" })
+end
+
+-- Checked before anything reaches the provider, in the order of reference B, MOD-1.
+local function check_capabilities(alias, method, request)
+  local has = alias.capabilities
+  if not has[method] then missing(alias, method) end
+  if request.tools and #request.tools > 0 and not has.tool_use then missing(alias, "tool_use") end
+  if has.vision_input and has.audio_input and has.file_input then return end
+  local messages = request.messages
+  for i = 1, #messages do
+    local content = messages[i].content
+    if type(content) == "table" then
+      for _, part in ipairs(content) do
+        local capability = PART_CAPABILITY[part.type]
+        if capability and not has[capability] then missing(alias, capability) end
+      end
+    end
+  end
+end
+
+-- Alias defaults overlaid by the call's options; provider_options are merged one level deep.
+local function merge(base, over)
+  if not over or next(over) == nil then return base or EMPTY end
+  if not base or next(base) == nil then return over end
+  local merged = {}
+  for key, value in pairs(base) do merged[key] = value end
+  for key, value in pairs(over) do merged[key] = value end
+  return merged
+end
+
+local function wire_request(alias, method, request)
+  local defaults, options = alias.defaults or EMPTY, request.options
+  local provider_options = alias.provider_options
+  if defaults.provider_options then provider_options = merge(provider_options, defaults.provider_options) end
+  if options and options.provider_options then provider_options = merge(provider_options, options.provider_options) end
+  return {
+    model = alias.model, method = method, messages = request.messages, count = #request.messages,
+    tools = request.tools, schema = request.schema, schema_name = request.schema_name,
+    tool_choice = request.tool_choice, options = merge(defaults, options),
+    provider_options = provider_options or EMPTY, stream = request.stream, call_id = request.call_id,
+  }
+end
+
+-- Code that is not ours may swallow an abort: it gets a task that can be ended by force.
+local function generate(provider, request, on_event, timeout_ms)
+  if provider.cooperative then
+    return task.deadline(timeout_ms, "model", provider.generate, provider, request, on_event)
+  end
+  local options = timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "model" } or EMPTY
+  return task.join(task.make(options, provider.generate, provider, request, on_event))
+end
+
+local function is_retriable(err)
+  if not errors.is(err) then return false end
+  if err.code == "OPERATION_TIMEOUT" then return err.meta.scope == "model" end
+  return err.code == "MODEL_ERROR" and err.retriable
+end
+
+-- How long to wait before the next attempt, or nil when there is to be none (reference B 6.7).
+local function retry_delay(err, attempt, started_ms)
+  if attempt >= MAX_ATTEMPTS or not is_retriable(err) then return nil end
+  local asked = err.meta.retry_after_ms
+  if asked and asked > MAX_SERVER_DELAY_MS then return nil end
+  local jitter = math.random(0, math.min(MAX_DELAY_MS, MIN_DELAY_MS << (attempt - 1)))
+  local delay = asked and math.max(asked, 0) or jitter
+  if core.now_ms() - started_ms + delay > RETRY_BUDGET_MS then return nil end
+  return math.ceil(delay)
+end
+
+local function model_error(err, provider, alias, method)
+  if errors.is(err) then return err end
+  return errors.new("MODEL_ERROR", ("provider %q failed: %s"):format(provider.id, tostring(err)),
+    { provider = provider.id, model = alias.model, method = method, reason = "provider_failed" }, err)
+end
+
+-- All attempts with one alias. Returns the reply, or nil, the error and whether a delta had been delivered.
+local function call_alias(run, who, alias, method, request, on_event)
+  local provider, started_ms = alias.provider, core.now_ms()
+  local delivered = false
+  local function deliver(kind, text)
+    delivered = true
+    return on_event(kind, text)
+  end
+  local wire = wire_request(alias, method, request)
+  for attempt = 1, MAX_ATTEMPTS do
+    throttle.wait(provider, alias.model)
+    local ok, reply = pcall(generate, provider, wire, on_event and deliver, run.definition.defaults.model_timeout_ms)
+    if ok then return reply end
+    local err = model_error(reply, provider, alias, method)
+    task.check() -- the run itself may have been stopped: that reason goes first
+    local delay = not delivered and retry_delay(err, attempt, started_ms) or nil
+    if err.code == "MODEL_ERROR" and err.meta.status == 429 then
+      throttle.hold(provider, alias.model, delay or err.meta.retry_after_ms or MIN_DELAY_MS)
+    end
+    if not delay then return nil, err, delivered end
+    run:emit("model.retry", {
+      agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, call_id = request.call_id,
+      attempt = attempt, delay_ms = delay, error = errors.serialize(err),
+    })
+    task.sleep(delay)
+  end
+end
+
+local function cost_of(alias, usage)
+  local prices = alias.prices
+  if not prices or not usage then return nil end
+  local cached = usage.cached_input_tokens or 0
+  local cost = ((usage.input_tokens or 0) - cached) * (prices.input or 0)
+    + cached * (prices.cached_input or prices.input or 0) + (usage.output_tokens or 0) * (prices.output or 0)
+  return cost / 1000000 -- prices are for a million tokens
+end
+
+local function completed(run, who, alias, request, reply, started_us)
+  reply.cost = cost_of(alias, reply.usage)
+  run:add_usage(reply.usage, reply.cost)
+  run:emit("model.completed", {
+    agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, model = alias.model,
+    call_id = request.call_id, usage = reply.usage, finish_reason = reply.finish_reason,
+    duration_ms = (core.now_us() - started_us) // 1000,
+  })
+end
+
+local function failed(run, who, alias, request, err, started_us)
+  run:emit("model.failed", {
+    agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, model = alias.model,
+    call_id = request.call_id, error = errors.serialize(err), duration_ms = (core.now_us() - started_us) // 1000,
+  })
+end
+
+---@class harness.ModelRequest
+---@field messages table[]
+---@field tools? table[] {name, description, parameters}
+---@field schema? table JSON Schema of the output
+---@field schema_name? string
+---@field options? table temperature, max_tokens, …
+---@field stream? boolean
+---@field call_id string
+
+--- Calls the model of an alias, then of its fallbacks. Emits model.started and model.completed or
+--- model.failed for each alias that is tried.
+---@param run table the run, for events, usage and definition
+---@param who { agent_id?: string, invocation_id?: string }
+---@param alias_id string
+---@param method "text"|"text_stream"|"object"|"object_stream"
+---@param request harness.ModelRequest
+---@param on_event? fun(kind: string, text: string)
+---@return table reply
+function M.call(run, who, alias_id, method, request, on_event)
+  local models = run.definition.models
+  local alias, next_fallback = models[alias_id], 1
+  local fallback = alias.fallback or EMPTY
+  while true do
+    check_capabilities(alias, method, request)
+    local started_us = core.now_us()
+    run:emit("model.started", {
+      agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, model = alias.model,
+      call_id = request.call_id,
+    })
+    local span = run:span_model(alias, method)
+    local ok, reply, err, delivered = pcall(call_alias, run, who, alias, method, request, on_event)
+    if not ok then reply, err, delivered = nil, reply, true end
+    if span then run:end_span_model(span, alias, reply, err) end
+    if reply then
+      completed(run, who, alias, request, reply, started_us)
+      return reply
+    end
+    failed(run, who, alias, request, err, started_us)
+    alias = not delivered and models[fallback[next_fallback]] or nil
+    if not alias then error(err, 0) end
+    next_fallback = next_fallback + 1
+  end
+end
+
+return M

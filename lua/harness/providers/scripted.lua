@@ -1,0 +1,172 @@
+--- The scripted provider: canned turns, for tests and for examples that run offline (design 06).
+---
+---     local model = harness.providers.scripted {
+---       { tool_calls = { { name = "find_order", arguments = { id = "7" } } } },
+---       { text = "It is on its way." },
+---     }
+---
+--- A turn: { text | chunks | object | tool_calls | error, usage?, finish_reason?, delay_ms?,
+--- chunk_delay_ms?, reasoning? } or a function(request, n) that returns one. Turns are used in order;
+--- one call too many is a MODEL_ERROR with reason "script_exhausted".
+
+local errors = require "harness.errors"
+local task = require "harness.task"
+
+local RECORD <const> = 1000 -- requests that are kept
+
+local Scripted = {}
+
+local TURN_FIELDS <const> = {
+  text = true, chunks = true, object = true, tool_calls = true, error = true, usage = true, finish_reason = true,
+  delay_ms = true, chunk_delay_ms = true, reasoning = true,
+}
+
+local CAPABILITIES <const> = {
+  "text", "text_stream", "object", "object_stream", "tool_use", "vision_input", "audio_input", "file_input",
+  "embeddings", "rerank",
+}
+
+local function bad_turn(n, what)
+  errors.raise("HARNESS_CONFIG_ERROR", ("scripted provider, turn %s: %s"):format(tostring(n), what),
+    { reason = "invalid_turn", id = tostring(n) })
+end
+
+local function check_turn(turn, n)
+  if type(turn) == "function" then return end
+  if type(turn) ~= "table" then bad_turn(n, "expected a table or a function, got " .. type(turn)) end
+  for field in pairs(turn) do
+    if not TURN_FIELDS[field] then
+      bad_turn(n, ("there is no field %q; a turn has one of text, chunks, object, tool_calls, error, and usage, "
+        .. "finish_reason, delay_ms, chunk_delay_ms, reasoning"):format(tostring(field)))
+    end
+  end
+end
+
+-- Errors go the way of a real HTTP error.
+local function raise_error(self, request, given)
+  local status = given.status
+  local message = given.message or "scripted error"
+  errors.raise(given.code or "MODEL_ERROR",
+    status and ("the model provider answered HTTP %d: %s"):format(status, message) or message, {
+      provider = self.id, model = request.model, method = request.method, status = status,
+      reason = given.reason or (status and "http_error" or "network"), retry_after_ms = given.retry_after_ms,
+      provider_message = given.message,
+    })
+end
+
+-- A tool call has its id, made up when the turn has none.
+local function calls_of(turn, n)
+  local calls = {}
+  for i, call in ipairs(turn.tool_calls) do
+    calls[i] = {
+      id = call.id or ("call_%d_%d"):format(n, i), name = call.name, arguments = call.arguments or {},
+      invalid_arguments = call.invalid_arguments,
+    }
+  end
+  return calls
+end
+
+local NO_USAGE <const> = { input_tokens = 0, output_tokens = 0, total_tokens = 0 }
+
+local function usage_of(turn)
+  local usage = turn.usage
+  if not usage then return NO_USAGE end
+  if usage.total_tokens then return usage end
+  local full = { total_tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) }
+  for key, value in pairs(usage) do full[key] = value end
+  return full
+end
+
+local function speak(turn, on_event)
+  local text = turn.text
+  if turn.chunks then
+    for i, chunk in ipairs(turn.chunks) do
+      if i > 1 and turn.chunk_delay_ms then task.sleep(turn.chunk_delay_ms) end
+      if on_event then on_event("delta", chunk) end
+    end
+    return table.concat(turn.chunks)
+  end
+  if text and text ~= "" and on_event then on_event("delta", text) end
+  return text
+end
+
+-- A list that only grows is remembered as the list and its length, and copied when somebody looks.
+local function remember(self, request)
+  local kept = self._kept
+  if self._record <= 0 then return end
+  local n = self._count
+  kept[(n - 1) % self._record + 1] = {
+    model = request.model, list = request.messages, n = request.count or #request.messages, tools = request.tools,
+    schema = request.schema, options = request.options, provider_options = request.provider_options,
+    tool_choice = request.tool_choice,
+  }
+end
+
+local function recorded(self)
+  local out, kept = {}, self._kept
+  local first = math.max(1, self._count - self._record + 1)
+  for n = first, self._count do
+    local entry = kept[(n - 1) % self._record + 1]
+    if entry then
+      out[#out + 1] = {
+        model = entry.model, messages = table.move(entry.list, 1, entry.n, 1, {}), tools = entry.tools or {},
+        schema = entry.schema, options = entry.options, provider_options = entry.provider_options,
+        tool_choice = entry.tool_choice,
+      }
+    end
+  end
+  return out
+end
+
+function Scripted:generate(request, on_event)
+  local n = self._count + 1
+  self._count = n
+  remember(self, request)
+  local turn = self._next
+  if turn then
+    turn = turn(request, n)
+    check_turn(turn, n)
+  else
+    turn = self._turns[n]
+    if type(turn) == "function" then
+      turn = turn(request, n)
+      check_turn(turn, n)
+    end
+  end
+  if not turn then
+    errors.raise("MODEL_ERROR", ("the scripted model has %d turns and was called a %dth time"):format(#self._turns, n),
+      { provider = self.id, model = request.model, method = request.method, reason = "script_exhausted" })
+  end
+  if turn.delay_ms then task.sleep(turn.delay_ms) end
+  if turn.error then raise_error(self, request, turn.error) end
+  if turn.reasoning and on_event then on_event("reasoning", turn.reasoning) end
+  local text = speak(turn, on_event)
+  local calls = turn.tool_calls and calls_of(turn, n) or nil
+  return {
+    text = text, object = turn.object, tool_calls = calls, usage = usage_of(turn),
+    finish_reason = turn.finish_reason or (calls and "tool_calls") or "stop",
+  }
+end
+
+Scripted.__index = function(self, key)
+  if key == "requests" then return recorded(self) end
+  return Scripted[key]
+end
+Scripted.__name = "harness.providers.scripted"
+
+--- Makes a scripted provider. `requests` of it are the last 1,000 requests (option `record`), in order.
+---@param turns table[]|fun(request: table, n: integer): table
+---@param options? { record?: integer }
+return function(turns, options)
+  if type(turns) ~= "table" and type(turns) ~= "function" then
+    bad_turn("list", "expected a list of turns or a function(request, n), got " .. type(turns))
+  end
+  if type(turns) == "table" then
+    for n, turn in ipairs(turns) do check_turn(turn, n) end
+  end
+  return setmetatable({
+    id = "scripted", cooperative = true, capabilities = CAPABILITIES,
+    _turns = type(turns) == "table" and turns or {}, _next = type(turns) == "function" and turns or nil, _count = 0,
+    _kept = {}, _record = options and options.record or RECORD,
+  }, Scripted)
+end

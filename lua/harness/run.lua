@@ -1,0 +1,330 @@
+--- The life of a run, from its record to its one end (design 03 "Life of a run").
+---
+--- The run is a task. Its result is decided once, its terminal commit (messages, run, session and
+--- run.finished in one storage transaction) happens under a shield, and only then do readers see
+--- run.finished; nothing comes after it. Should the task be ended by force (code that is not ours
+--- swallowed the abort), another task makes the end.
+
+local core = require "harness.core"
+local errors = require "harness.errors"
+local events = require "harness.events"
+local signals = require "harness.signal"
+local task = require "harness.task"
+local run_telemetry = require "harness.run_telemetry"
+
+local M = {}
+
+local FLUSH_AT <const> = 32 -- events that may wait to be stored
+local COMMIT_MS <const> = 60000
+
+---@class harness.Run
+local Run = {}
+Run.__index = Run
+Run.__name = "harness.Run"
+run_telemetry.extend(Run)
+
+-- ---- events -------------------------------------------------------------------------------
+
+local function append_events(run, list)
+  local ok, err = pcall(run.harness.storage.append_events, run.harness.storage, run.id, list)
+  if ok then return end
+  run:count("harness.events.persist_errors", 1)
+  run:logger():error("events could not be stored", { error = errors.serialize(err), count = #list })
+end
+
+--- Stores the events that wait to be. A failure is logged and counted, the run goes on.
+function Run:flush()
+  local list = self.pending
+  if #list == 0 then return end
+  self.pending = {}
+  append_events(self, list)
+end
+
+local function record_of(run, event)
+  return {
+    id = core.ulid.next(), run_id = run.id, seq = event.seq, at = event.at, type = event.type,
+    payload = events.payload(event, run.harness.store_content),
+  }
+end
+
+-- Numbers an event and gives it its common fields. `fields` becomes the event.
+local function make_event(run, type, fields)
+  local seq = run.seq + 1
+  run.seq = seq
+  fields.type, fields.run_id, fields.seq, fields.at = type, run.id, seq, core.timestamp()
+  if not fields.attempt then fields.attempt = run.attempt end
+  return fields
+end
+
+local function deliver(run, event)
+  local readers = run.readers
+  local n = #readers
+  for i = 1, n do
+    local copy = event
+    if i < n then -- each reader has an event of its own
+      copy = {}
+      for key, value in pairs(event) do copy[key] = value end
+    end
+    readers[i]:push(copy)
+  end
+end
+
+--- Makes an event: readers get it, then it is stored with the next flush. After the end of the run
+--- nothing is made any more.
+---@param type string
+---@param fields table becomes the event
+function Run:emit(type, fields)
+  if self.ended then return end
+  local event = make_event(self, type, fields)
+  if self.readers[1] then deliver(self, event) end
+  if events.is_stored(type) then
+    local pending = self.pending
+    pending[#pending + 1] = record_of(self, event)
+    if #pending >= FLUSH_AT then self:flush() end
+  end
+end
+
+local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasoning" }
+
+--- A piece of what the model says. It is not stored, so without readers it is only counted.
+function Run:delta(kind, agent_id, invocation_id, call_id, text)
+  if self.ended then return end
+  if not self.readers[1] then
+    self.seq = self.seq + 1
+    return
+  end
+  deliver(self, make_event(self, DELTA_TYPES[kind], {
+    agent_id = agent_id, invocation_id = invocation_id, call_id = call_id, delta = text,
+  }))
+end
+
+--- An id for a call or invocation: unique, and ordered within the engine.
+function Run:next_id() -- luacheck: no self
+  return core.ulid.next()
+end
+
+function Run:add_usage(usage, cost)
+  local total = self.usage
+  if usage then require("harness.agent").add_usage(total, usage) end
+  if cost then total.cost = (total.cost or 0) + cost end
+end
+
+-- ---- stopping -----------------------------------------------------------------------------
+
+--- Was the run told to stop?
+---@return boolean
+function Run:aborted()
+  local t = self.task
+  return t.state ~= "done" and core.signal_aborted(t.signal)
+end
+
+--- The error that the run ends with for what escaped from its work (reference A 5.4).
+function Run:final_error(err)
+  local reason = self.forced_reason or core.signal_reason(self.task.signal)
+  if reason == nil then return err end
+  if errors.is(reason, "OPERATION_TIMEOUT") then return reason end
+  if errors.is(err, "OPERATION_CANCELLED") or errors.is(err, "OPERATION_TIMEOUT") then return err end
+  return errors.new("OPERATION_CANCELLED", "the run was cancelled", { scope = "run" }, reason)
+end
+
+--- Asks the run to stop; harmless when it has ended.
+---@param reason any?
+function Run:cancel(reason)
+  local t = self.task
+  if self.ended or t.state == "done" then return end
+  core.signal_abort(t.signal, task.cancelled("run", "the run was cancelled", reason))
+end
+
+-- A caller's signal is not an ancestor in the tree: its reason is put in order on the way (A 5.1).
+local function link_signal(run, signal)
+  if not signal then return end
+  local watch
+  local token = task.callback(function()
+    run:cancel(signal.reason)
+  end)
+  watch = core.signal_watch(signals.handle(signal), token)
+  run.unlink = function()
+    watch:detach()
+    task.callback_close(token)
+  end
+end
+
+-- ---- the end ------------------------------------------------------------------------------
+
+local function stamped(run, list)
+  local at = core.timestamp()
+  for i = 1, #list do
+    local message = list[i]
+    list[i] = {
+      id = core.ulid.next(), session_id = run.session.id, run_id = run.id, role = message.role,
+      content = message.content, tool_calls = message.tool_calls, tool_call_id = message.tool_call_id,
+      provider = message.provider, timestamp = at,
+    }
+  end
+  return list
+end
+
+-- Release in the reverse order of taking; no step of it waits.
+local function release(run, err)
+  for _, reader in ipairs(run.readers) do reader:finish(err) end
+  if run.unlink then run.unlink() end
+  run.harness.live_runs[run.id] = nil
+  run.session:run_ended(run)
+  run.done = true
+  local waiters = run.waiters
+  run.waiters = {}
+  for _, token in ipairs(waiters) do core.push(token) end
+end
+
+local function commit(run, status, output, err, list)
+  local at = core.timestamp()
+  local event = make_event(run, "run.finished", {
+    status = status, output = output, error = err and errors.serialize(err) or nil,
+  })
+  local session = run.session:next_record(at)
+  run.harness.storage:finish_run(run.id, {
+    status = status, finished_at = at, output = output, error = event.error, messages = list,
+    session = session, event = record_of(run, event), usage = run.usage,
+  })
+  run.session:committed(session, list)
+  return event
+end
+
+local function status_of(err)
+  if err == nil then return "succeeded" end
+  return errors.is(err, "OPERATION_CANCELLED") and "cancelled" or "failed"
+end
+
+-- Best effort: a failure to store the end of a failed run never hides why it failed.
+local function commit_failure(run, err)
+  local status, seq = status_of(err), run.seq
+  local ok, event = pcall(task.shield, commit, COMMIT_MS, run, status, nil, err)
+  if ok then return event end
+  run:count("harness.runs.terminalization_errors", 1)
+  run:logger():error("the end of the run could not be stored", { error = errors.serialize(event) })
+  run.seq = seq
+  return make_event(run, "run.finished", { status = status, error = errors.serialize(err) })
+end
+
+local function log_failure(run, err, trace)
+  local level = status_of(err) == "cancelled" and "warn" or "error"
+  local fields = { error = errors.serialize(err) }
+  if not errors.is(err) then fields.traceback = trace end
+  local log = run:logger()
+  log[level](log, "run " .. status_of(err), fields)
+end
+
+-- Decides the result, commits it, tells everybody. Called once.
+local function terminate(run, ok, output, list, trace)
+  local err, event
+  if ok then
+    local seq = run.seq
+    task.shield(run.flush, COMMIT_MS, run)
+    local committed
+    committed, event = pcall(task.shield, commit, COMMIT_MS, run, "succeeded", output, nil, stamped(run, list))
+    if not committed then
+      err, run.seq = event, seq
+      ok = false
+    end
+  else
+    err = run:final_error(output)
+    pcall(task.shield, run.flush, COMMIT_MS, run)
+  end
+  if not ok then
+    log_failure(run, err, trace)
+    event = commit_failure(run, err)
+  end
+  run.ended = true
+  run.error, run.failed, run.output = err, not ok, ok and output or nil
+  run:end_span_run(err)
+  deliver(run, event)
+  release(run, not ok and err or nil)
+end
+
+-- ---- the run ------------------------------------------------------------------------------
+
+local function create_record(run, input)
+  run.harness.storage:create_run {
+    id = run.id, session_id = run.session.id, kind = run.kind, target = run.target,
+    harness = run.harness.name, started_at = core.timestamp(), status = "running", attempt = run.attempt,
+    input = input, metadata = run.options.metadata,
+  }
+end
+
+-- Before the record exists there is no run: no event, only the error.
+local function never_began(run, err)
+  run.ended, run.failed, run.error = true, true, run:final_error(err)
+  release(run, run.error)
+end
+
+local function with_trace(err)
+  if type(err) == "table" and errors.is(err) then return { err } end
+  return { err, trace = debug.traceback("", 2) }
+end
+
+local function body(run, work, input)
+  local ok, err = pcall(create_record, run, input)
+  if not ok then return never_began(run, err) end
+  run:start_span_run()
+  run:emit("run.started", { kind = run.kind, target = run.target, session_id = run.session.id })
+  local done, output, list = xpcall(work, with_trace, run, input, run.options)
+  if done then return terminate(run, true, output, list) end
+  terminate(run, false, output[1], nil, output.trace)
+end
+
+-- The task of the run was closed by force before the end was made: make it now.
+local function after_force(run, t)
+  if run.done then return end
+  if t.unsettled then run.forced_reason = t.value end
+  task.make({ root = true }, function()
+    if run.ended then return release(run, run.error) end
+    terminate(run, false, t.value)
+  end)
+end
+
+--- Starts a run in the session; the caller has checked the options and that the session is free.
+---@param session table the session's state
+---@param kind "agent"|"workflow"
+---@param target string
+---@param work fun(run: harness.Run, input: any, options: table): any, table[]
+---@param input any
+---@param options table
+---@param reader? userdata a relay that gets the events from the first
+---@return harness.Run
+function M.start(session, kind, target, work, input, options, reader)
+  local harness = session.harness
+  local defaults = harness.definition.defaults
+  local caller = task.waiting_task()
+  local run = setmetatable({
+    id = core.ulid.next(), session = session, harness = harness, definition = harness.definition, kind = kind,
+    target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = {}, usage = {},
+    waiters = {}, caller = caller, ended = false, done = false,
+  }, Run)
+  local timeout_ms = options.timeout_ms or defaults.run_timeout_ms
+  run.task = task.make({
+    timeout_ms = timeout_ms > 0 and timeout_ms or nil, scope = "run", grace_ms = defaults.cancel_grace_ms,
+  }, body, run, work, input)
+  run.task.waiter = 0 -- its outcome is the run's, which has its own ways out
+  run.task.on_end = function(t) after_force(run, t) end
+  session:run_began(run)
+  harness.live_runs[run.id] = run
+  link_signal(run, options.signal)
+  return run
+end
+
+--- Waits for the end of the run; returns its output or raises its error. When the task that started
+--- the run is aborted here, the run has been too, and is joined; any other task just stops waiting.
+function Run:result()
+  if not self.done then
+    local t = task.waiting_task()
+    local owner = t == self.caller
+    while not self.done do
+      self.waiters[#self.waiters + 1] = t.token
+      task.park(t, owner)
+    end
+  end
+  if self.failed then error(self.error, 0) end
+  return self.output
+end
+
+return M

@@ -1,0 +1,123 @@
+--- Abort signals as scripts see them: `signal.aborted`, `signal.reason`, `signal:on_abort(fn)`.
+---
+--- The tree itself is in C (engine/abort.h). A signal object outlives what it stands for: when its
+--- task ends, it keeps whether and why it was aborted.
+
+local core = require "harness.core"
+local errors = require "harness.errors"
+local task = require "harness.task"
+
+local M = {}
+
+---@class harness.Signal
+---@field aborted boolean
+---@field reason any? the OPERATION_CANCELLED or OPERATION_TIMEOUT error; nil while not aborted
+local Signal = {}
+Signal.__name = "harness.Signal"
+
+local methods = {}
+
+function Signal.__index(self, key)
+  if key == "aborted" then return core.signal_aborted(rawget(self, "_handle")) end
+  if key == "reason" then return core.signal_reason(rawget(self, "_handle")) end
+  return methods[key]
+end
+
+function Signal.__newindex()
+  error("a signal cannot be changed; use abort_controller() to make one that you can abort", 2)
+end
+
+-- Called when the task behind the signal ends: what it was stays readable.
+function methods.close(self)
+  local aborted, reason = self.aborted, self.reason
+  rawset(self, "aborted", aborted)
+  rawset(self, "reason", reason)
+end
+
+--- Calls fn(reason) in a task of its own, once the signal is aborted (soon, if it is already).
+--- Returns a function that takes the registration back; it ends with the task that made it.
+---@param fn fun(reason: any)
+---@return fun() detach
+function methods.on_abort(self, fn)
+  if type(fn) ~= "function" then
+    errors.raise("VALIDATION_ERROR", "on_abort(fn) takes a function, got " .. type(fn), { where = "on_abort" })
+  end
+  local token, watch
+  local function detach()
+    if not token then return end
+    watch:detach()
+    task.callback_close(token)
+    token = nil
+  end
+  token = task.callback(function()
+    local reason = self.reason
+    detach()
+    task.make({ root = true }, fn, reason)
+  end)
+  watch = core.signal_watch(rawget(self, "_handle"), token)
+  task.own({ close = detach })
+  return detach
+end
+
+--- The signal object of a handle.
+---@param handle integer
+---@return harness.Signal
+function M.of(handle)
+  return setmetatable({ _handle = handle }, Signal)
+end
+
+--- The signal under which a task runs; made at most once for each task.
+---@param t harness.Task
+---@return harness.Signal
+function M.of_task(t)
+  local signal = t.signal_object
+  if not signal then
+    signal = M.of(t.signal)
+    t.signal_object = signal
+    t.watches = t.watches or {}
+    table.insert(t.watches, signal)
+  end
+  return signal
+end
+
+---@param v any
+---@return boolean
+function M.is(v)
+  return getmetatable(v) == Signal
+end
+
+---@param v harness.Signal
+---@return integer
+function M.handle(v)
+  return rawget(v, "_handle")
+end
+
+---@class harness.AbortController
+---@field signal harness.Signal
+local Controller = {}
+Controller.__index = Controller
+Controller.__name = "harness.AbortController"
+
+Controller.__gc = function(self)
+  core.signal_close(self._handle)
+end
+
+--- Aborts the signal and the runs that it was given to; the first reason stays. The signal keeps the
+--- reason as it is; what a run raises because of it is OPERATION_CANCELLED with the reason as cause.
+---@param reason any? default: an OPERATION_CANCELLED error
+function Controller:abort(reason)
+  if reason == nil then reason = task.cancelled("task", "the operation was aborted") end
+  core.signal_abort(self._handle, reason)
+end
+
+--- A signal of one's own, to be given to runs (`{ signal = controller.signal }`).
+---@return harness.AbortController
+function M.controller()
+  local handle = core.signal_open(0, 0)
+  local signal = M.of(handle)
+  local controller = setmetatable({ _handle = handle, signal = signal }, Controller)
+  rawset(signal, "_owner", controller) -- a signal that is still used keeps its controller alive
+  return controller
+end
+
+return M

@@ -1,0 +1,47 @@
+--- Keeps many calls that share a key and a model from storming a provider that said 429.
+---
+--- After a 429 the calls of that provider object and model wait until the time it asked for, and are
+--- then let through one after another, each `SPACING_MS` after the one before, until `CALM_MS` have
+--- gone by without another 429. Without a 429 it costs one table look-up.
+
+local core = require "harness.core"
+local task = require "harness.task"
+
+local M = {}
+
+local SPACING_MS <const> = 100
+local CALM_MS <const> = 10000
+
+local gates = setmetatable({}, { __mode = "k" }) -- by provider, then by model
+
+--- Waits until a call to this model may be made.
+---@param provider table
+---@param model string
+function M.wait(provider, model)
+  local of_provider = gates[provider]
+  local gate = of_provider and of_provider[model]
+  if not gate then return end
+  local now = core.now_ms()
+  if now >= gate.calm_at_ms then
+    of_provider[model] = nil
+    return
+  end
+  local at = math.max(now, gate.next_ms)
+  gate.next_ms = at + SPACING_MS
+  if at > now then task.sleep(at - now) end
+end
+
+--- Notes that the provider said 429: nobody calls this model for delay_ms.
+---@param provider table
+---@param model string
+---@param delay_ms number
+function M.hold(provider, model, delay_ms)
+  gates[provider] = gates[provider] or {}
+  local gate = gates[provider][model] or { next_ms = 0 }
+  local until_ms = core.now_ms() + math.ceil(delay_ms)
+  gate.next_ms = math.max(gate.next_ms, until_ms)
+  gate.calm_at_ms = until_ms + CALM_MS
+  gates[provider][model] = gate
+end
+
+return M

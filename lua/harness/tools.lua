@@ -1,0 +1,191 @@
+--- Runs the tool calls of one model reply: side by side, checked, timed, each with exactly one result.
+---
+--- A failing call is a result that the model sees (reference B 3.3); only a cancellation ends the run.
+--- What the handlers do happens in tasks of their own, so one that does not stop when it is told to is
+--- ended after its grace, and its result says that it may have had its effect (`meta.settlement`).
+
+local core = require "harness.core"
+local errors = require "harness.errors"
+local join = require "harness.join"
+local json = require "harness.json"
+local task = require "harness.task"
+local context = require "harness.context"
+
+local M = {}
+
+local DEFAULT_RESULT_BYTES <const> = 64 * 1024
+
+-- Cuts a long result to head and tail, at character boundaries, and says so (design 05).
+local function cut(text, most)
+  if #text <= most then return text end
+  local half = most // 2
+  local head_end, tail_start = half, #text - half + 1
+  while head_end > 0 and (text:byte(head_end + 1) or 0) & 0xC0 == 0x80 do head_end = head_end - 1 end
+  while tail_start <= #text and text:byte(tail_start) & 0xC0 == 0x80 do tail_start = tail_start + 1 end
+  return ("%s\n[... %d bytes of %d were cut here ...]\n%s"):format(
+    text:sub(1, head_end), tail_start - 1 - head_end, #text, text:sub(tail_start))
+end
+
+-- What the model reads: text as it is, anything else as JSON.
+local function content_of(output, most)
+  if output == nil then return "null" end
+  if type(output) == "string" then
+    if utf8.len(output) then return cut(output, most) end
+    return cut(json.decode(json.encode(output, { invalid_utf8 = "replace" })), most)
+  end
+  return cut(json.encode(output, { invalid_utf8 = "replace" }), most)
+end
+
+local function first_issue(issues)
+  local issue = issues[1]
+  return issue and ("%s: %s"):format(issue.path, issue.message) or "it does not fit the schema"
+end
+
+local function checked_input(tool, call)
+  if call.invalid_arguments then
+    errors.raise("VALIDATION_ERROR", "the arguments of the call are not valid JSON: " .. call.invalid_arguments,
+      { where = "tool_input", reason = "malformed_response", tool_id = call.name })
+  end
+  if not tool.input then return call.arguments end
+  local ok, value = tool.input:check(call.arguments)
+  if ok then return value end
+  errors.raise("VALIDATION_ERROR", ("the arguments do not fit the tool's schema: %s"):format(first_issue(value)),
+    { where = "tool_input", issues = value, tool_id = tool.id })
+end
+
+local function checked_output(tool, output)
+  if not tool.output then return output end
+  local ok, value = tool.output:check(output)
+  if ok then return value end
+  errors.raise("VALIDATION_ERROR", ("tool %q returned what does not fit its output schema: %s"):format(tool.id,
+    first_issue(value)), { where = "tool_output", issues = value, tool_id = tool.id })
+end
+
+local function find_tool(run, agent, call)
+  local tool = agent.tool_set[call.name] and run.definition.tools[call.name]
+  if tool then return tool end
+  errors.raise("TOOL_NOT_FOUND", ("there is no tool %q for this agent; it has: %s"):format(call.name,
+    #agent.tools > 0 and table.concat(agent.tools, ", ") or "none"),
+    { tool_id = call.name, where = "agent_allowlist" })
+end
+
+-- What a failure is called in the tool's result. `child` is the handler's task.
+local function tool_error(run, tool, err, child)
+  local code = errors.is(err) and err.code
+  if code == "OPERATION_CANCELLED" or code == "OPERATION_TIMEOUT" then
+    local settlement = child and (child.unsettled and "unsettled" or "settled") or nil
+    local meta = { settlement = settlement, tool_id = tool and tool.id }
+    for key, value in pairs(err.meta) do meta[key] = value end
+    if code == "OPERATION_CANCELLED" and run:aborted() then meta.scope = "run" end
+    return errors.new(code, err.message, meta, err)
+  end
+  if code then return err end
+  return errors.new("TOOL_ERROR", ("tool %q failed: %s"):format(tool and tool.id or "?", errors.serialize(err).message),
+    { tool_id = tool and tool.id, tool_kind = "lua" }, err)
+end
+
+-- One call from its start to its end.
+---@class harness.ToolCall
+local Call = {}
+Call.__index = Call
+
+function Call:emit_started()
+  local run, who = self.run, self.who
+  self.started_us = core.now_us()
+  run:emit("tool.started", {
+    agent_id = who.agent_id, invocation_id = who.invocation_id, tool_id = self.call.name, call_id = self.call.id,
+    input = self.call.arguments,
+  })
+  self.span = run:span_tool(self.call)
+end
+
+-- Ends the call with an output (whose content for the model has been made) or an error.
+function Call:finish(output, err)
+  local run, who = self.run, self.who
+  if self.span then run:end_span(self.span, err) end
+  local serialized = err and errors.serialize(err)
+  run:emit("tool.finished", {
+    agent_id = who.agent_id, invocation_id = who.invocation_id, tool_id = self.call.name, call_id = self.call.id,
+    output = output, error = serialized, duration_ms = (core.now_us() - self.started_us) // 1000,
+  })
+  if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
+end
+
+-- Starts the handler as a task of the group; false when the call failed before it could start.
+function Call:start(group)
+  self:emit_started()
+  local ok, tool, input = pcall(function()
+    local tool = find_tool(self.run, self.agent, self.call)
+    self.tool = tool
+    return tool, checked_input(tool, self.call)
+  end)
+  if not ok then
+    self:finish(nil, tool)
+    return false
+  end
+  local run = self.run
+  local timeout_ms = tool.timeout_ms or run.definition.defaults.tool_timeout_ms
+  local ctx = context.tool(run, self.who.agent_id, tool.id, self.call.id)
+  local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
+    tool.run, ctx, input)
+  rawset(ctx, "_task", child)
+  child.tool_call = self
+  return true
+end
+
+-- The handler's task has ended. Returns the error that must end the run, if it is such.
+function Call:ended(child)
+  local output, err
+  if child.failed then
+    err = tool_error(self.run, self.tool, child.value, child)
+  else
+    local ok
+    ok, output = pcall(checked_output, self.tool, join.first_result(child))
+    if ok then ok, self.content = pcall(content_of, output, self.tool.max_result_bytes or DEFAULT_RESULT_BYTES) end
+    if not ok then err = tool_error(self.run, self.tool, self.content or output, child) end
+  end
+  self:finish(not err and output or nil, err)
+  if err and err.code == "OPERATION_CANCELLED" then return child.value end
+end
+
+--- Runs the calls, at most `max_parallel_tool_calls` at once; gives each result to on_result(call,
+--- content) in the order of the calls once all are there. Raises when the run is stopped or a tool
+--- raises a cancellation: then no further call is started, and those that run are cancelled and
+--- joined, each with its tool.finished.
+---@param run table
+---@param agent table the agent's definition
+---@param who { agent_id: string, invocation_id: string }
+---@param calls table[]
+---@param on_result fun(call: table, content: string)
+function M.run(run, agent, who, calls, on_result)
+  local t = task.waiting_task()
+  task.check()
+  local group = join.new_group(t)
+  local states, next_call, fatal = {}, 1, nil
+  local most = run.definition.defaults.max_parallel_tool_calls
+  local function start_more()
+    while not fatal and next_call <= #calls and group.started - group.ended < most do
+      local state = setmetatable({ run = run, agent = agent, who = who, call = calls[next_call] }, Call)
+      states[next_call] = state
+      next_call = next_call + 1
+      state:start(group)
+    end
+  end
+  local function on_end(child)
+    group.ended = group.ended + 1
+    local must_end = child.tool_call:ended(child)
+    if must_end and not fatal then
+      fatal = must_end
+      return "stop"
+    end
+    if not run:aborted() then start_more() end
+  end
+  group.ended = 0
+  start_more()
+  local ok, err = pcall(join.supervise, t, group, on_end, on_end)
+  if fatal then error(fatal, 0) end
+  if not ok then error(err, 0) end
+  for i = 1, #calls do on_result(calls[i], states[i].content) end
+end
+
+return M
