@@ -4,6 +4,8 @@
  * Ctrl-C only counts and wakes the loop; the program sees it at its next turn. If it does not come
  * there within INTERRUPT_MS, Lua code is spinning: a hook then raises an error in the coroutine
  * that runs. A second Ctrl-C leaves at once. */
+#include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -59,6 +61,28 @@ static int forgive_interrupt(lua_State *L) {
     return 0;
 }
 
+static int close_file(lua_State *L) {
+    luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    return luaL_fileresult(L, fclose(stream->f) == 0, NULL);
+}
+
+/* take_stdout() -> a file that writes to standard output; whatever else the program and its
+ * children write to descriptor 1 goes to standard error from now on */
+static int take_stdout(lua_State *L) {
+    luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
+    *stream = (luaL_Stream){0};
+    luaL_setmetatable(L, LUA_FILEHANDLE);
+    fflush(stdout);
+    int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    stream->f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (!stream->f || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+        if (fd >= 0 && !stream->f) close(fd);
+        return luaL_error(L, "standard output cannot be set up: %s", strerror(errno));
+    }
+    stream->closef = close_file;
+    return 1;
+}
+
 static void install_signals(void) {
     struct sigaction interrupt = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
     struct sigaction alarm_action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
@@ -81,8 +105,10 @@ static int start(lua_State *L) {
         lua_pushstring(L, argv[i]);
         lua_rawseti(L, -2, i);
     }
-    lua_pushcfunction(L, forgive_interrupt);
-    lua_call(L, 2, 1); /* cli(arg, forgive_interrupt) -> exit status */
+    static const luaL_Reg NATIVE[] = {
+        {"forgive_interrupt", forgive_interrupt}, {"take_stdout", take_stdout}, {NULL, NULL}};
+    luaL_newlib(L, NATIVE);
+    lua_call(L, 2, 1); /* cli(arg, native) -> exit status */
     return 1;
 }
 

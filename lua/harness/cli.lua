@@ -23,14 +23,14 @@ local function exit_status(code)
 end
 
 ---@param argv string[] from index 0
----@param forgive_interrupt function
+---@param native { forgive_interrupt: function, take_stdout: fun(): file* }
 ---@return integer
-return function(argv, forgive_interrupt)
+return function(argv, native)
   local command = COMMANDS[argv[1]] and require("harness.cli." .. argv[1]) or require "harness.cli.interpreter"
   install_exit()
   chain.install(task.is_base)
-  local main = task.run(function() return command.main(argv) end, function(t)
-    if command.on_interrupt then return command.on_interrupt(t, forgive_interrupt) end
+  local main = task.run(function() return command.main(argv, native) end, function(t)
+    if command.on_interrupt then return command.on_interrupt(t) end
     t:cancel("interrupted")
   end)
   if task.exit_request then return exit_status(task.exit_request[1]) end

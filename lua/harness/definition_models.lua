@@ -67,9 +67,11 @@ local function check_capability(problems, path, value)
   return nil
 end
 
+local model_name = fields.string { not_empty = true, allowed = "the model's name at its provider" }
+
 local MODEL = {
   provider = { check_provider, required = true },
-  model = { fields.string { not_empty = true, allowed = "the model's name at its provider" }, required = true },
+  model = { model_name, required = true },
   capabilities = { fields.list(check_capability, "a list of capabilities") },
   defaults = { fields.record(DEFAULTS, "a table of options") },
   provider_options = { fields.plain "a table of the provider's own options" },

@@ -33,8 +33,11 @@ local function status_is_retriable(status)
   return RETRIABLE_STATUS[status] or status >= 500 and status <= 599
 end
 
+-- What another attempt may well get through: the connection broke, or the answer came in pieces.
+local RETRIABLE_REASON = { network = true, stream_truncated = true, malformed_response = true }
+
 local function by_transport(meta)
-  return meta.reason == "network" or status_is_retriable(meta.status)
+  return RETRIABLE_REASON[meta.reason] or status_is_retriable(meta.status)
 end
 
 local function by_server_error(meta)

@@ -3,6 +3,7 @@
 local core = require "harness.core"
 local definitions = require "harness.definition"
 local errors = require "harness.errors"
+local json = require "harness.json"
 local loggers = require "harness.logger"
 local sessions = require "harness.session"
 local storages = require "harness.storage"
@@ -99,9 +100,9 @@ local function each(map, describe)
   return out
 end
 
-local function capabilities_of(adapter)
-  local list = adapter.capabilities
-  return type(list) == "table" and { table.unpack(list) } or {}
+-- A copy that stays a list in JSON, also when it is empty.
+local function list_of(list)
+  return json.array(type(list) == "table" and { table.unpack(list) } or {})
 end
 
 --- What the harness defines, as plain data.
@@ -110,18 +111,18 @@ function Harness:inspect()
   local def = self.definition
   return {
     name = self.name,
-    capabilities = capabilities_of(self.storage),
-    required_capabilities = { table.unpack(def.requires) },
-    adapters = { { kind = "storage", id = self.storage.id or "storage", capabilities = capabilities_of(self.storage) } },
+    capabilities = list_of(self.storage.capabilities),
+    required_capabilities = list_of(def.requires),
+    adapters = { { kind = "storage", id = self.storage.id or "storage", capabilities = list_of(self.storage.capabilities) } },
     models = each(def.models, function(alias)
       return {
-        provider = alias.provider.id, model = alias.model, capabilities = { table.unpack(alias.capability_list) },
-        fallback = alias.fallback and { table.unpack(alias.fallback) } or nil,
+        provider = alias.provider.id, model = alias.model, capabilities = list_of(alias.capability_list),
+        fallback = list_of(alias.fallback),
       }
     end),
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
     agents = each(def.agents, function(agent)
-      return { model = agent.model, tools = { table.unpack(agent.tools) }, description = agent.description }
+      return { model = agent.model, tools = list_of(agent.tools), description = agent.description }
     end),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }

@@ -54,7 +54,7 @@ local LATE <const> = {
   race = { "harness.join", "race" },
   map = { "harness.join", "map" },
   abort_controller = { "harness.signal", "controller" },
-  relay = { "harness.relay" },
+  relay = { "harness.relay", "new" },
 }
 
 return setmetatable(M, {

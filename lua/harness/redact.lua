@@ -36,16 +36,32 @@ local CONTENT_KEYS = {
   content = true, contents = true, text = true, data = true, body = true,
 }
 
----Whether a value under this key is a secret by the key's name alone.
----@param key any
----@return boolean
-function M.is_secret_key(key)
-  if type(key) ~= "string" then return false end
+local function ends_in_secret_word(key)
   local name = key:lower():gsub("[%p%s]", "")
   for _, word in ipairs(SECRET_KEYS) do
     if name:sub(-#word) == word then return true end
   end
   return false
+end
+
+-- What was found of keys, since the same few come again and again; begun anew when it is full.
+local known_keys, known_count = {}, 0
+local MOST_KNOWN <const> = 1000
+local LONGEST_KNOWN <const> = 64
+
+---Whether a value under this key is a secret by the key's name alone.
+---@param key any
+---@return boolean
+function M.is_secret_key(key)
+  local known = known_keys[key]
+  if known ~= nil then return known end
+  if type(key) ~= "string" then return false end
+  local is_secret = ends_in_secret_word(key)
+  if #key <= LONGEST_KNOWN then
+    if known_count >= MOST_KNOWN then known_keys, known_count = {}, 0 end
+    known_keys[key], known_count = is_secret, known_count + 1
+  end
+  return is_secret
 end
 
 -- Words that follow "Bearer" or "Basic" in prose and are no credentials.
@@ -98,50 +114,61 @@ local function mask_pem(text)
   return table.concat(out)
 end
 
--- A mask runs only when its hint (a Lua pattern) occurs: nearly every text is left after the hints.
--- A credential does not end in a full stop, but a sentence does.
-local function words(prefix, replace)
+-- A mask runs only when its hint occurs in the text in lower case: nearly every text is left after
+-- the hints. A credential does not end in a full stop, but a sentence does.
+local function words(hint, prefix, replace)
   local pattern = "%f[%w_%-](" .. prefix .. ")([%w._*%-]*[%w_*%-])"
-  return { hint = prefix, apply = function(text) return (text:gsub(pattern, replace)) end }
+  return { hint = hint, apply = function(text) return (text:gsub(pattern, replace)) end }
 end
 
-local MASKS = {
-  { hint = "%-%-%-%-%-BEGIN ", apply = mask_pem },
+local SCHEMES = {
   {
-    hint = "[Bb][Ee][Aa][Rr][Ee][Rr]%s",
+    hint = "bearer",
     apply = function(text)
       local pattern = "%f[%a]([Bb][Ee][Aa][Rr][Ee][Rr]%s+)([%w._~+/=%-]*[%w_~+/=%-])"
       return (text:gsub(pattern, mask_bearer))
     end,
   },
   {
-    hint = "[Bb][Aa][Ss][Ii][Cc]%s",
+    hint = "basic",
     apply = function(text)
       return (text:gsub("%f[%a]([Bb][Aa][Ss][Ii][Cc]%s+)([%w+/=_%-]+)", mask_basic))
     end,
   },
-  words("[Ss][Kk]%-", mask_sk),
-  words("[spr]k_", mask_long_word),
-  words("sess_", mask_long_word),
-  words("key_", mask_numbered_word),
-  words("token_", mask_numbered_word),
-  words("secret_", mask_numbered_word),
+}
+
+-- These have a - or _ or : in them.
+local MARKED = {
+  { hint = "-----begin ", apply = mask_pem },
+  words("sk-", "[Ss][Kk]%-", mask_sk),
+  words("k_", "[spr]k_", mask_long_word),
+  words("sess_", "sess_", mask_long_word),
+  words("key_", "key_", mask_numbered_word),
+  words("token_", "token_", mask_numbered_word),
+  words("secret_", "secret_", mask_numbered_word),
   { -- https://user:password@host
     hint = "://",
     apply = function(text) return (text:gsub("://[^/%s@:]*:[^/%s@]+@", "://" .. MARK .. "@")) end,
   },
 }
 
+local function apply_masks(masks, text, lower)
+  for i = 1, #masks do
+    local mask = masks[i]
+    if lower:find(mask.hint, 1, true) then text = mask.apply(text) end
+  end
+  return text
+end
+
 ---Masks what looks like a credential in a text; the rest stays. A clean text comes back as it is.
 ---@param text string
 ---@return string
 function M.text(text)
-  -- The shortest secret is "sk-abc", and each kind has one of these signs in it.
-  if #text < 6 or not text:find("[%s_:%-]") then return text end
-  for _, mask in ipairs(MASKS) do
-    if text:find(mask.hint) then text = mask.apply(text) end
-  end
-  return text
+  if #text < 6 then return text end -- the shortest secret is "sk-abc"
+  local lower = text:lower()
+  local is_marked = lower:find("[_:%-]")
+  text = apply_masks(SCHEMES, text, lower)
+  return is_marked and apply_masks(MARKED, text, lower) or text
 end
 
 ---Cuts a text to at most `limit` bytes, never within a UTF-8 character.
@@ -318,14 +345,18 @@ end
 -- Deeper than any meta of ours, and a bound for what others hand in.
 local MASK_DEPTH <const> = 32
 
-local function has_secret(value, depth, seen)
-  if type(value) == "string" then return M.text(value) ~= value end
-  if type(value) ~= "table" or seen[value] or tojson_of(value) then return false end
+-- `seen` is made when the first table within a table is met.
+local function has_secret(t, depth, seen)
   if depth >= MASK_DEPTH then return true end
-  seen[value] = true
-  for key, item in next, value do
+  for key, item in next, t do
     if M.is_secret_key(key) and item ~= MARK then return true end
-    if has_secret(item, depth + 1, seen) then return true end
+    local kind = type(item)
+    if kind == "string" and M.text(item) ~= item then return true end
+    if kind == "table" and not tojson_of(item) then
+      seen = seen or {}
+      seen[t] = true
+      if not seen[item] and has_secret(item, depth + 1, seen) then return true end
+    end
   end
   return false
 end
@@ -349,7 +380,8 @@ end
 ---@param value T
 ---@return T
 function M.mask(value)
-  if not has_secret(value, 0, {}) then return value end
+  if type(value) == "string" then return M.text(value) end
+  if type(value) ~= "table" or tojson_of(value) or not has_secret(value, 0) then return value end
   learn_json()
   return masked_copy(value, 0, {})
 end

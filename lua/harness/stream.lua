@@ -70,6 +70,12 @@ local function from_backlog(self)
   return event
 end
 
+-- The queue's notice that this reader has missed events; made for it alone, so it has no seq.
+local function overflow(self, event)
+  event.run_id, event.attempt, event.at = self.run_id, self._run.attempt, core.timestamp()
+  return event
+end
+
 local function at_end(self)
   local err = self._error
   if self._run then err = self._run.failed and self._run.error or nil end
@@ -88,7 +94,8 @@ function Stream:next()
     local state
     event, state = queue:take()
     if event then
-      if not self._after or not event.seq or event.seq > self._after then return event end
+      if not event.seq then return overflow(self, event) end
+      if not self._after or event.seq > self._after then return event end
     elseif state == "end" then
       return at_end(self)
     else

@@ -600,13 +600,24 @@ end
 
 -- ---- running ------------------------------------------------------------------------------
 
+local probe -- called before each resume; for specs
+
+--- Calls fn(task) before each resume, or stops that (nil). For specs that stop a run at every point.
+---@param fn? fun(t: harness.Task)
+function M.set_probe(fn)
+  probe = fn
+end
+
 local function drain(limit)
   local n = math.min(core.ready_count(), limit)
   for _ = 1, n do
     local token, index = take()
     if not token then return end
     local t = tasks[index]
-    if t and t.token == token then wake(t) end
+    if t and t.token == token then
+      if probe then probe(t) end
+      wake(t)
+    end
   end
 end
 
@@ -635,14 +646,17 @@ function M.run(fn, on_interrupt, ...)
   return t
 end
 
---- Runs what is ready until nothing is: used by specs that turn the clock by hand.
-function M.settle()
+--- Lets everything else run until nothing is ready, for at most `rounds` turns (a task that swallows
+--- its abort is always ready). For specs that turn the clock by hand.
+---@param rounds? integer default 100
+function M.settle(rounds)
   local t = waiting_task()
-  repeat
+  for _ = 1, rounds or 100 do
     push(t.token)
     park(t, true)
     core.turn(false)
-  until core.ready_count() == 0
+    if core.ready_count() == 0 then return end
+  end
 end
 
 --- Is co the coroutine of the running task itself, not one that its code made?

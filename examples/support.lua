@@ -1,0 +1,57 @@
+-- An agent that looks things up with a tool before it answers.
+--
+--     build/harness-lua run examples/support.lua helper "Where is order 7?"
+--
+-- Without a key it runs offline on canned turns; with OPENAI_API_KEY (and OPENAI_BASE_URL for another
+-- server that speaks Chat Completions, OPENAI_MODEL for another model) on a real one.
+
+local harness = require "harness"
+local s = harness.schema
+
+local ORDERS = {
+  ["7"] = { status = "shipped", carrier = "Hermes", total = 42.5 },
+  ["8"] = { status = "being packed", carrier = "none yet", total = 9.99 },
+}
+
+local function model()
+  local key, url = os.getenv "OPENAI_API_KEY", os.getenv "OPENAI_BASE_URL"
+  if key or url then
+    return {
+      provider = harness.providers.openai { api_key = key, base_url = url },
+      model = os.getenv "OPENAI_MODEL" or "gpt-5-mini",
+    }
+  end
+  return {
+    model = "canned",
+    provider = harness.providers.scripted {
+      { tool_calls = { { name = "find_order", arguments = { id = "7" } }, { name = "find_order", arguments = { id = "8" } } } },
+      {
+        chunks = { "Order 7 ", "was shipped ", "with Hermes; ", "order 8 ", "is being ", "packed." },
+        chunk_delay_ms = 60, usage = { input_tokens = 120, output_tokens = 18 },
+      },
+    },
+  }
+end
+
+return harness.define {
+  name = "support",
+  models = { fast = model() },
+  tools = {
+    find_order = {
+      description = "Looks up an order by its number.",
+      input = s.object { id = s.string { description = "order number" } },
+      output = s.object { status = s.string(), carrier = s.string(), total = s.number() },
+      run = function(_, input)
+        harness.sleep(150) -- a database would take a while, too
+        return ORDERS[input.id] or harness.error("ORDER_NOT_FOUND", "there is no order " .. input.id)
+      end,
+    },
+  },
+  agents = {
+    helper = {
+      model = "fast",
+      instructions = "You answer questions about orders from the order data only, in one sentence.",
+      tools = { "find_order" },
+    },
+  },
+}
