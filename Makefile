@@ -30,6 +30,9 @@ LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
 
 C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
+# The cov build counts lines of Lua too.
+COVERAGE  := $(if $(filter cov,$(VARIANT)),$(OBJ)/spec/support/coverage.o)
+LDFLAGS_cov := -Wl,--wrap=luaL_newstate
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 
 Q     := $(if $(V),,@)
@@ -39,10 +42,10 @@ BUILD  = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shel
 
 all: $(OUT)/harness-lua ## build build/harness-lua
 
-$(OUT)/harness-lua: $(O_FILES) $(OBJ)/modules_data.o
+$(OUT)/harness-lua: $(O_FILES) $(OBJ)/modules_data.o $(COVERAGE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
 
 $(OBJ)/%.o: %.c | packages
 	@mkdir -p $(@D)
@@ -67,7 +70,7 @@ packages:
 demo: ## the main job: an agent with tools, streamed to the terminal
 	$(SETUP) build
 	$(BUILD)
-	@sh examples/demo.sh
+	@build/harness-lua examples/demo.lua
 
 test: ## all specs, or one: SPEC=spec/x_spec.lua (TIMES=1 lists the slowest tests)
 	$(SETUP) build test
@@ -101,7 +104,7 @@ bench: ## what the targets ask for, measured beside its peers; one row: ROW=rela
 	$(SETUP) build bench
 	$(PEERS) bench
 	$(BUILD)
-	@spec/bench/run.sh $(ROW)
+	@lua5.4 spec/bench/run.lua $(ROW)
 
 soak: ## all counts in full, and the fuzzers for a minute each (an hour)
 	@HARNESS_SOAK=1 HARNESS_SPEC_TIMEOUT=3600 $(MAKE) --no-print-directory test
@@ -111,7 +114,7 @@ coverage: ## lines and branches that the specs reach
 	$(SETUP) build test coverage
 	$(PEERS) test
 	$(BUILD) VARIANT=cov
-	@spec/support/coverage.sh
+	@spec/support/coverage.sh $(SPEC)
 
 format: ## lay the C files out as .clang-format says
 	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c)

@@ -11,27 +11,31 @@
 
 #define CLASS "harness.glob"
 
-static struct glob **check_glob(lua_State *L) {
-    struct glob **g = lua_touserdata(L, 1);
-    if (g && lua_getmetatable(L, 1)) {
+struct matcher {
+    struct glob *glob; /* NULL: collected */
+};
+
+static struct matcher *check_matcher(lua_State *L) {
+    struct matcher *m = lua_touserdata(L, 1);
+    if (m && lua_getmetatable(L, 1)) {
         bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
         lua_pop(L, 1);
-        if (same) return g;
+        if (same) return m;
     }
     return luaL_checkudata(L, 1, CLASS); /* raises with the right words */
 }
 
 static int l_match(lua_State *L) {
-    struct glob **g = check_glob(L);
+    struct matcher *m = check_matcher(L);
     size_t len;
     const char *subject = luaL_checklstring(L, 2, &len);
-    luaL_argcheck(L, *g, 1, "the matcher has been closed");
-    lua_pushboolean(L, glob_match(*g, subject, len));
+    luaL_argcheck(L, m->glob, 1, "the matcher has been collected");
+    lua_pushboolean(L, glob_match(m->glob, subject, len));
     return 1;
 }
 
 static int l_tostring(lua_State *L) {
-    check_glob(L);
+    check_matcher(L);
     lua_pushliteral(L, "glob ");
     lua_getiuservalue(L, 1, 1);
     lua_concat(L, 2);
@@ -39,9 +43,9 @@ static int l_tostring(lua_State *L) {
 }
 
 static int l_gc(lua_State *L) {
-    struct glob **g = check_glob(L);
-    glob_free(*g);
-    *g = NULL;
+    struct matcher *m = check_matcher(L);
+    glob_free(m->glob);
+    m->glob = NULL;
     return 0;
 }
 
@@ -52,12 +56,12 @@ static int l_compile(lua_State *L) {
     size_t len;
     const char *pattern = luaL_checklstring(L, 1, &len);
     enum glob_dialect dialect = DIALECTS[luaL_checkoption(L, 2, "path", NAMES)];
-    struct glob **g = lua_newuserdatauv(L, sizeof *g, 1);
-    *g = NULL;
+    struct matcher *m = lua_newuserdatauv(L, sizeof *m, 1);
+    m->glob = NULL;
     luaL_setmetatable(L, CLASS);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    if (glob_compile(pattern, len, dialect, g) != GLOB_OK)
+    if (glob_compile(pattern, len, dialect, &m->glob) != GLOB_OK)
         return luaL_error(L, "not enough memory");
     return 1;
 }

@@ -8,6 +8,7 @@
 
 #include <lauxlib.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bindings.h"
@@ -18,8 +19,8 @@ static const char STATE_KEY = 0; /* its address is the registry key */
 
 /* The bytes that may follow a lead byte, by table 3-7 of the Unicode Standard; need 0: no lead. */
 struct utf8_lead {
-    size_t need;          /* bytes behind the lead */
-    unsigned char low;    /* of the first one */
+    size_t need;       /* bytes behind the lead */
+    unsigned char low; /* of the first one */
     unsigned char high;
 };
 
@@ -161,7 +162,8 @@ static const struct json_state *push_new_state(lua_State *L) {
 
 const struct json_state *json_push_state(lua_State *L) {
     luaL_checkstack(L, 2, "JSON");
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &STATE_KEY) == LUA_TUSERDATA) return lua_touserdata(L, -1);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &STATE_KEY) == LUA_TUSERDATA)
+        return lua_touserdata(L, -1);
     lua_pop(L, 1);
     return push_new_state(L);
 }
@@ -205,6 +207,32 @@ bool json_mark_array(lua_State *L, int index) {
     push_special(L, JSON_ARRAY_MT);
     lua_setmetatable(L, index);
     return true;
+}
+
+/* ---- faults ------------------------------------------------------------------------------- */
+
+/* Pushes what stands at the fault, for a message. */
+static const char *push_found(lua_State *L, const char *text, size_t len, size_t offset) {
+    if (offset >= len) return lua_pushliteral(L, "the end of the text");
+    unsigned char c = (unsigned char)text[offset];
+    if (c == '\'') return lua_pushliteral(L, "\"'\"");
+    if (c > 0x20 && c < 0x7F) return lua_pushfstring(L, "'%c'", c);
+    if (len - offset >= 3 && memcmp(text + offset, "\xEF\xBB\xBF", 3) == 0)
+        return lua_pushliteral(L, "a byte order mark");
+    char hex[16];
+    snprintf(hex, sizeof hex, "the byte 0x%02X", c);
+    return lua_pushstring(L, hex);
+}
+
+int json_raise_fault(lua_State *L, const char *text, size_t len, const struct json_fault *fault) {
+    const char *found = push_found(L, text, len, fault->offset);
+    lua_createtable(L, 0, 2);
+    lua_pushliteral(L, "json");
+    lua_setfield(L, -2, "where");
+    lua_pushinteger(L, (lua_Integer)fault->offset + 1);
+    lua_setfield(L, -2, "offset");
+    return bind_raise(L, "VALIDATION_ERROR", "not valid JSON: byte %zu: found %s; %s",
+                      fault->offset + 1, found, fault->rule);
 }
 
 /* ---- buffers ------------------------------------------------------------------------------ */
@@ -369,10 +397,9 @@ static int l_ordered(lua_State *L) {
 }
 
 int bind_json(lua_State *L) {
-    static const luaL_Reg FUNCTIONS[] = {{"encode", l_encode},   {"decode", l_decode},
-                                         {"raw", l_raw},         {"array", l_array},
-                                         {"ordered", l_ordered}, {"picker", json_new_picker},
-                                         {NULL, NULL}};
+    static const luaL_Reg FUNCTIONS[] = {
+        {"encode", l_encode},   {"decode", l_decode},        {"raw", l_raw}, {"array", l_array},
+        {"ordered", l_ordered}, {"picker", json_new_picker}, {NULL, NULL}};
     luaL_newlib(L, FUNCTIONS);
     json_push_null(L);
     lua_setfield(L, -2, "null");

@@ -15,7 +15,6 @@
 #include <lauxlib.h>
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "bindings.h"
@@ -45,9 +44,9 @@ struct reader {
 
 /* An array or object being read. */
 struct batch {
-    int table;       /* stack index of its table, or of the slot kept for it */
-    int slots;       /* values that wait above it */
-    bool made;       /* the table is there, and takes members at once */
+    int table; /* stack index of its table, or of the slot kept for it */
+    int slots; /* values that wait above it */
+    bool made; /* the table is there, and takes members at once */
     lua_Integer count;
 };
 
@@ -445,7 +444,8 @@ static bool read_value(struct reader *r) {
     default: break;
     }
     if (c == '-' || is_digit(c)) return read_number(r);
-    return fail(r, r->p, "a value must stand here (object, array, string, number, true, false, null)");
+    return fail(r, r->p,
+                "a value must stand here (object, array, string, number, true, false, null)");
 }
 
 static bool read_text(struct reader *r) {
@@ -462,30 +462,6 @@ bool json_check(const char *text, size_t len, struct json_facts *facts, struct j
     if (facts) *facts = r.facts;
     if (!ok && fault) *fault = (struct json_fault){(size_t)(r.fault - start), r.rule};
     return ok;
-}
-
-/* Pushes what stands at the fault, for a message. */
-static const char *push_found(lua_State *L, const char *text, size_t len, size_t offset) {
-    if (offset >= len) return lua_pushliteral(L, "the end of the text");
-    unsigned char c = (unsigned char)text[offset];
-    if (c == '\'') return lua_pushliteral(L, "\"'\"");
-    if (c > 0x20 && c < 0x7F) return lua_pushfstring(L, "'%c'", c);
-    if (len - offset >= 3 && memcmp(text + offset, "\xEF\xBB\xBF", 3) == 0)
-        return lua_pushliteral(L, "a byte order mark");
-    char hex[16];
-    snprintf(hex, sizeof hex, "the byte 0x%02X", c);
-    return lua_pushstring(L, hex);
-}
-
-int json_raise_fault(lua_State *L, const char *text, size_t len, const struct json_fault *fault) {
-    const char *found = push_found(L, text, len, fault->offset);
-    lua_createtable(L, 0, 2);
-    lua_pushliteral(L, "json");
-    lua_setfield(L, -2, "where");
-    lua_pushinteger(L, (lua_Integer)fault->offset + 1);
-    lua_setfield(L, -2, "offset");
-    return bind_raise(L, "VALIDATION_ERROR", "not valid JSON: byte %zu: found %s; %s",
-                      fault->offset + 1, found, fault->rule);
 }
 
 static void raise_too_long(lua_State *L, size_t len, size_t max) {

@@ -75,10 +75,10 @@ static lua_Integer count_items(struct json_writer *w, int table) {
     }
     if (named)
         json_fail(w, "found %s named keys; an array has the keys 1..n, an object only strings",
-             count ? "a table with both list items and" : "an array with");
+                  count ? "a table with both list items and" : "an array with");
     if (count != highest)
-        json_fail(w, "found a list with holes: %I items up to index %I; fill holes with null", count,
-             highest);
+        json_fail(w, "found a list with holes: %I items up to index %I; fill holes with null",
+                  count, highest);
     return count;
 }
 
@@ -271,10 +271,8 @@ static void encode_table(struct json_writer *w, int index) {
     }
     lua_pushnil(L);
     bool empty = lua_next(L, index) == 0;
-    if (marked || (!empty && lua_isinteger(L, -2)))
-        encode_array(w, index, empty);
-    else
-        encode_object(w, index, empty);
+    if (marked || (!empty && lua_isinteger(L, -2))) encode_array(w, index, empty);
+    else encode_object(w, index, empty);
     json_leave(w);
 }
 
@@ -318,7 +316,8 @@ static void encode_userdata(struct json_writer *w, int index) {
     } else if (lua_getmetatable(L, index) && push_tojson(L)) {
         encode_replacement(w, index);
     } else {
-        json_fail(w, "found a userdata; JSON has null, booleans, numbers, strings, arrays and objects");
+        json_fail(
+            w, "found a userdata; JSON has null, booleans, numbers, strings, arrays and objects");
     }
     lua_settop(L, top);
     json_leave(w);
@@ -334,23 +333,19 @@ static void encode_value(struct json_writer *w, int index) {
         json_put_string(w, text, len);
         return;
     case LUA_TNUMBER:
-        if (lua_isinteger(L, index))
-            json_put_integer(w, lua_tointeger(L, index));
-        else
-            json_put_float(w, lua_tonumber(L, index));
+        if (lua_isinteger(L, index)) json_put_integer(w, lua_tointeger(L, index));
+        else json_put_float(w, lua_tonumber(L, index));
         return;
     case LUA_TBOOLEAN:
-        if (lua_toboolean(L, index))
-            json_put(w, "true", 4);
-        else
-            json_put(w, "false", 5);
+        if (lua_toboolean(L, index)) json_put(w, "true", 4);
+        else json_put(w, "false", 5);
         return;
     case LUA_TTABLE: encode_table(w, index); return;
     case LUA_TUSERDATA: encode_userdata(w, index); return;
     case LUA_TNIL: json_fail(w, "found nil; null is written by harness.null"); return;
     default:
         json_fail(w, "found a %s; JSON has null, booleans, numbers, strings, arrays and objects",
-             luaL_typename(L, index));
+                  luaL_typename(L, index));
     }
 }
 

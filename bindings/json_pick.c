@@ -76,14 +76,10 @@ static bool find_all(const struct json_picker *picker, bool inexact, const cJSON
 }
 
 static void push_item(lua_State *L, const cJSON *item) {
-    if (cJSON_IsString(item))
-        lua_pushstring(L, item->valuestring);
-    else if (cJSON_IsNumber(item))
-        lua_pushinteger(L, (lua_Integer)item->valuedouble);
-    else if (cJSON_IsBool(item))
-        lua_pushboolean(L, cJSON_IsTrue(item));
-    else
-        lua_pushnil(L);
+    if (cJSON_IsString(item)) lua_pushstring(L, item->valuestring);
+    else if (cJSON_IsNumber(item)) lua_pushinteger(L, (lua_Integer)item->valuedouble);
+    else if (cJSON_IsBool(item)) lua_pushboolean(L, cJSON_IsTrue(item));
+    else lua_pushnil(L);
 }
 
 static void drop_tree(struct json_picker *picker) {

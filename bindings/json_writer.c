@@ -181,10 +181,8 @@ static void put_escape(struct json_writer *w, unsigned char c) {
     static const char LETTER[] = "btnfr\"\\";
     static const char HEX[] = "0123456789abcdef";
     const char *at = c ? strchr(SHORT, c) : NULL;
-    if (at)
-        json_put(w, (const char[]){'\\', LETTER[at - SHORT]}, 2);
-    else
-        json_put(w, (const char[]){'\\', 'u', '0', '0', HEX[c >> 4], HEX[c & 15]}, 6);
+    if (at) json_put(w, (const char[]){'\\', LETTER[at - SHORT]}, 2);
+    else json_put(w, (const char[]){'\\', 'u', '0', '0', HEX[c >> 4], HEX[c & 15]}, 6);
 }
 
 void json_put_string(struct json_writer *w, const char *text, size_t len) {
@@ -201,8 +199,9 @@ void json_put_string(struct json_writer *w, const char *text, size_t len) {
             continue;
         }
         if (!w->replace_invalid_utf8)
-            json_fail(w, "found a string that is not valid UTF-8 at its byte %I; strings must be "
-                         "UTF-8 (invalid_utf8 = \"replace\" writes U+FFFD)",
+            json_fail(w,
+                      "found a string that is not valid UTF-8 at its byte %I; strings must be "
+                      "UTF-8 (invalid_utf8 = \"replace\" writes U+FFFD)",
                       (lua_Integer)(p - start) + 1);
         json_put(w, "\xEF\xBF\xBD", 3);
         p += json_utf8_subpart(p, end);
@@ -217,12 +216,14 @@ void json_put_key(struct json_writer *w, const char *key, size_t len) {
 
 void json_put_integer(struct json_writer *w, lua_Integer value) {
     char text[JSON_NUMBER_SIZE];
-    json_put(w, text, json_format_integer(text, value));
+    size_t n = json_format_integer(text, value);
+    json_put(w, text, n);
 }
 
 void json_put_float(struct json_writer *w, lua_Number value) {
     if (isnan(value)) json_fail(w, "found NaN; JSON numbers are finite");
     if (isinf(value)) json_fail(w, "found an infinite number; JSON numbers are finite");
     char text[JSON_NUMBER_SIZE];
-    json_put(w, text, json_format_float(text, value));
+    size_t n = json_format_float(text, value);
+    json_put(w, text, n);
 }

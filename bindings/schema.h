@@ -208,6 +208,9 @@ struct schema {
     bool interplay; /* what is filled in or dropped may change what other keywords say */
 };
 
+/* Is the value at idx core.schema.drop, the additionalProperties that drops undeclared keys? */
+bool schema_is_drop(lua_State *L, int idx);
+
 /* Zeroed memory that lives as long as the schema; raises when there is none. */
 void *schema_alloc(lua_State *L, struct schema *schema, size_t count, size_t size);
 
@@ -248,9 +251,16 @@ struct schema_seen {
     bool all;
 };
 
+/* What a problem says about the alternative it was found in: that another one was meant? */
+enum schema_hint {
+    HINT_NONE,
+    HINT_TYPE,    /* it does, when this is the type of the value itself */
+    HINT_CONSTANT /* and also when this is a member, as one that names the kind of an object */
+};
+
 struct schema_problem {
-    int depth;   /* of the place in the value */
-    bool choice; /* a wrong type, enum or const: "another alternative is meant" */
+    int depth; /* of the place in the value */
+    enum schema_hint hint;
 };
 
 struct schema_check {
@@ -265,6 +275,7 @@ struct schema_check {
     int64_t steps; /* left */
     bool stopped;  /* gave up: steps, depth, or a pattern; the one problem says why */
     int wanted;    /* SCHEMA_FILLS bits that schema and value ask for */
+    bool absent;   /* the whole value is nil, which is checked as null */
     struct schema_problem info[SCHEMA_MAX_PROBLEMS * 4];
 };
 
@@ -282,18 +293,20 @@ bool schema_matches(struct schema_check *c, const struct schema_node *node, int 
 bool schema_step(struct schema_check *c, int64_t n);
 
 /* Adds the message on top of the stack as a problem and pops it. Always false. */
-bool schema_fail(struct schema_check *c, const struct schema_path *path, bool choice);
+bool schema_fail(struct schema_check *c, const struct schema_path *path, enum schema_hint hint);
 
 /* Gives up: the message on top of the stack, popped, becomes the only problem. Always false. */
 bool schema_give_up(struct schema_check *c, const struct schema_path *path);
 
-/* Keywords about arrays and objects (schema_table.c); signature of every rule's function. */
+/* Keywords about arrays (schema_array.c) and objects (schema_object.c); every rule's function has
+ * this signature. */
 typedef bool schema_rule_fn(struct schema_check *c, const struct schema_node *node,
                             const struct schema_rule *rule, int idx, int types,
                             const struct schema_path *path, struct schema_seen *seen);
-schema_rule_fn schema_check_count, schema_check_unique, schema_check_items, schema_check_contains;
-schema_rule_fn schema_check_required, schema_check_members, schema_check_property_names;
-schema_rule_fn schema_check_dependents, schema_check_unevaluated_items;
+schema_rule_fn schema_check_item_count, schema_check_unique, schema_check_items;
+schema_rule_fn schema_check_contains, schema_check_unevaluated_items;
+schema_rule_fn schema_check_member_count, schema_check_required, schema_check_members;
+schema_rule_fn schema_check_property_names, schema_check_dependents;
 schema_rule_fn schema_check_unevaluated_properties;
 
 /* Keywords that apply other schemas to the same value (schema_combine.c). */
@@ -307,6 +320,9 @@ void schema_seen_add(struct schema_check *c, struct schema_seen *seen);
 /* Adds what `from` has seen to `to`. */
 void schema_seen_merge(struct schema_check *c, struct schema_seen *to,
                        const struct schema_seen *from);
+
+/* Whether the key or index at stack index key was noted. */
+bool schema_was_seen(struct schema_check *c, const struct schema_seen *seen, int key);
 
 /* True when members names the key at stack index key, or has a pattern that it matches. */
 bool schema_declares(struct schema_check *c, const struct schema_members *members, int key,
@@ -425,7 +441,7 @@ struct schema_reading {
     struct schema_node *node;
     int schema; /* stack index of its table */
     struct schema_path place;
-    struct schema_rule rules[RULE_COUNT];
+    struct schema_rule rules[RULE_COUNT + 2]; /* references may be there three times */
     size_t count;
 };
 
@@ -436,6 +452,16 @@ int schema_wrong(struct schema_reading *r, const char *name, const char *expecte
 /* Adds a rule about values of these types, to be filled in. */
 struct schema_rule *schema_add_rule(struct schema_reading *r, enum schema_rule_kind kind,
                                     int types);
+
+/* Keeps the Lua string at idx. */
+struct schema_name schema_keep_name(struct schema_compile *c, int idx);
+/* Reads the list of strings at idx; false when it is none (the stack is not cleaned up then). */
+bool schema_read_names(struct schema_reading *r, int idx, struct schema_names *names);
+/* Reads a size; false, with *count as it was, when the keyword is not there. */
+bool schema_read_count(struct schema_reading *r, const char *name, lua_Integer *count);
+/* Compiles the string at idx as a pattern; raises when it is none. */
+struct schema_pattern *schema_read_pattern(struct schema_reading *r, int idx,
+                                           const struct schema_path *path);
 
 /* Reads the keywords that hold other schemas (schema_applicators.c). */
 void schema_read_applicators(struct schema_reading *r);
@@ -449,7 +475,7 @@ int schema_refuse(struct schema_compile *c, const struct schema_path *path, cons
 /* Appends the value on top of the stack to values, pops it, returns its index. */
 int schema_keep(struct schema_compile *c);
 
-/* Finds $id, $anchor and $schema of the schema at idx and of all its subschemas. */
+/* Notes $id, $anchor and $schema of the schema at idx and of all its subschemas. */
 void schema_scan(struct schema_compile *c, int idx, const char *base, enum schema_dialect dialect,
                  const struct schema_path *path);
 

@@ -29,13 +29,14 @@ bool schema_enter(struct schema_check *c, const struct schema_path *path) {
 /* ---- single values ------------------------------------------------------------------------------- */
 
 /* Ends a message that is on top of the stack ("expected ...") with what was found, and adds it. */
-static bool fail_got(struct schema_check *c, int idx, const struct schema_path *path, bool choice,
-                     bool typed) {
+static bool fail_got(struct schema_check *c, int idx, const struct schema_path *path,
+                     enum schema_hint hint) {
     lua_State *L = c->L;
     lua_pushliteral(L, ", got ");
-    schema_push_shown(L, idx, typed);
+    if (c->absent && !path) lua_pushliteral(L, "nothing");
+    else schema_push_shown(L, idx, hint == HINT_TYPE);
     lua_concat(L, 3);
-    return schema_fail(c, path, choice);
+    return schema_fail(c, path, hint);
 }
 
 static bool check_enum(struct schema_check *c, const struct schema_node *node,
@@ -61,7 +62,7 @@ static bool check_enum(struct schema_check *c, const struct schema_node *node,
     schema_push_list(L, -2);
     lua_remove(L, -3);
     lua_concat(L, 2);
-    return fail_got(c, idx, path, true, false);
+    return fail_got(c, idx, path, HINT_CONSTANT);
 }
 
 static bool check_const(struct schema_check *c, const struct schema_node *node,
@@ -77,7 +78,7 @@ static bool check_const(struct schema_check *c, const struct schema_node *node,
         lua_pushstring(L, table ? "expected exactly the value given by the schema, an " : "expected ");
         schema_push_shown(L, constant, false);
         lua_concat(L, 2);
-        fail_got(c, idx, path, true, false);
+        fail_got(c, idx, path, HINT_CONSTANT);
     }
     lua_pop(L, 1);
     return same;
@@ -111,7 +112,7 @@ static bool check_limit(struct schema_check *c, const struct schema_node *node,
     if (rule->kind == RULE_EXCLUSIVE_MINIMUM) what = "more than";
     lua_pushfstring(L, "expected %s %s", what, lua_tostring(L, -1));
     lua_remove(L, -2);
-    return fail_got(c, idx, path, false, false);
+    return fail_got(c, idx, path, HINT_NONE);
 }
 
 static bool check_length(struct schema_check *c, const struct schema_node *node,
@@ -126,7 +127,7 @@ static bool check_length(struct schema_check *c, const struct schema_node *node,
     if (least ? length >= rule->as.count : length <= rule->as.count) return true;
     lua_pushfstring(c->L, "expected at %s %I character%s, got %I", least ? "least" : "most",
                     rule->as.count, rule->as.count == 1 ? "" : "s", length);
-    return schema_fail(c, path, false);
+    return schema_fail(c, path, HINT_NONE);
 }
 
 static bool check_pattern(struct schema_check *c, const struct schema_node *node,
@@ -140,7 +141,7 @@ static bool check_pattern(struct schema_check *c, const struct schema_node *node
     lua_pushliteral(c->L, "expected a string that matches the pattern ");
     schema_pattern_push(c->L, rule->as.pattern);
     lua_concat(c->L, 2);
-    return fail_got(c, idx, path, false, false);
+    return fail_got(c, idx, path, HINT_NONE);
 }
 
 /* ---- nodes --------------------------------------------------------------------------------------- */
@@ -156,13 +157,13 @@ static schema_rule_fn *const RULES[RULE_COUNT] = {
     [RULE_MAX_LENGTH] = check_length,
     [RULE_MIN_LENGTH] = check_length,
     [RULE_PATTERN] = check_pattern,
-    [RULE_MAX_ITEMS] = schema_check_count,
-    [RULE_MIN_ITEMS] = schema_check_count,
+    [RULE_MAX_ITEMS] = schema_check_item_count,
+    [RULE_MIN_ITEMS] = schema_check_item_count,
     [RULE_UNIQUE_ITEMS] = schema_check_unique,
     [RULE_ITEMS] = schema_check_items,
     [RULE_CONTAINS] = schema_check_contains,
-    [RULE_MAX_PROPERTIES] = schema_check_count,
-    [RULE_MIN_PROPERTIES] = schema_check_count,
+    [RULE_MAX_PROPERTIES] = schema_check_member_count,
+    [RULE_MIN_PROPERTIES] = schema_check_member_count,
     [RULE_REQUIRED] = schema_check_required,
     [RULE_MEMBERS] = schema_check_members,
     [RULE_PROPERTY_NAMES] = schema_check_property_names,
@@ -196,7 +197,7 @@ static bool fail_type(struct schema_check *c, const struct schema_node *node, in
         schema_push_types(L, node->types);
         lua_concat(L, 2);
     }
-    return fail_got(c, idx, path, true, true);
+    return fail_got(c, idx, path, HINT_TYPE);
 }
 
 /* Runs the rules that say something about the value. types may say array and object at once, for

@@ -1,5 +1,5 @@
-/* schema_combine.c - keywords that apply other schemas to the same value: $ref, allOf, anyOf,
- * oneOf, not, if.
+/* schema_combine.c - keywords that apply other schemas to the same value ($ref, allOf, anyOf,
+ * oneOf, not, if), and the sets of what they have looked at, for the unevaluated keywords.
  *
  * Alternatives are first tried quietly. Only when none fits are they tried again to say why: when
  * the value gets past type, enum and const of exactly one alternative, that one was meant, and its
@@ -9,6 +9,56 @@
 #include "schema.h"
 
 enum { EXPLAINED = 6, TRIED = 32 }; /* alternatives: named in a message; looked at for it */
+
+/* ---- what was looked at ----------------------------------------------------------------------- */
+
+void schema_seen_open(struct schema_check *c, struct schema_seen *seen) {
+    lua_pushnil(c->L);
+    *seen = (struct schema_seen){lua_gettop(c->L), 0, false};
+}
+
+static void seen_table(struct schema_check *c, struct schema_seen *seen) {
+    if (!lua_isnil(c->L, seen->set)) return;
+    lua_newtable(c->L);
+    lua_replace(c->L, seen->set);
+}
+
+void schema_seen_add(struct schema_check *c, struct schema_seen *seen) {
+    if (!seen || seen->all) {
+        lua_pop(c->L, 1);
+        return;
+    }
+    seen_table(c, seen);
+    lua_pushboolean(c->L, 1);
+    lua_rawset(c->L, seen->set);
+}
+
+void schema_seen_merge(struct schema_check *c, struct schema_seen *to,
+                       const struct schema_seen *from) {
+    lua_State *L = c->L;
+    to->all |= from->all;
+    if (from->prefix > to->prefix) to->prefix = from->prefix;
+    if (to->all || lua_isnil(L, from->set)) return;
+    seen_table(c, to);
+    lua_Integer count = 0;
+    for (lua_pushnil(L); lua_next(L, from->set); count++) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, to->set);
+    }
+    schema_step(c, count / 4);
+}
+
+bool schema_was_seen(struct schema_check *c, const struct schema_seen *seen, int key) {
+    if (seen->all) return true;
+    if (lua_isnil(c->L, seen->set)) return false;
+    lua_pushvalue(c->L, key);
+    bool found = lua_rawget(c->L, seen->set) != LUA_TNIL;
+    lua_pop(c->L, 1);
+    return found;
+}
+
+/* ---- schemas for the same value --------------------------------------------------------------- */
 
 /* A quiet try whose sightings count only when it fits. */
 static bool fits(struct schema_check *c, const struct schema_node *node, int idx, int types,
@@ -51,19 +101,22 @@ static void forget_problems(struct schema_check *c, int mark) {
     }
 }
 
-/* Did the value get past what tells alternatives apart, at its top or in one of its members? */
-static bool was_meant(const struct schema_check *c, int mark, int depth) {
+/* The problem after mark that says that another alternative was meant, or 0: the value got past
+ * what tells alternatives apart. */
+static int telling_problem(const struct schema_check *c, int mark, int depth) {
     for (int i = mark; i < c->count; i++) {
-        if (c->info[i].choice && c->info[i].depth <= depth + 1) return false;
+        int limit = c->info[i].hint == HINT_CONSTANT ? depth + 1 : depth;
+        if (c->info[i].hint != HINT_NONE && c->info[i].depth <= limit) return i + 1;
     }
-    return c->count > mark;
+    return 0;
 }
 
-/* Appends "1. $.kind: expected ..." to the text on top, from the problem after mark. */
-static void add_reason(struct schema_check *c, int mark, size_t i, const struct schema_path *path) {
+/* Appends "1. $.kind: expected ..." to the text on top, from the given problem. */
+static void add_reason(struct schema_check *c, int problem, size_t i,
+                       const struct schema_path *path) {
     lua_State *L = c->L;
     lua_pushfstring(L, "%s%I. ", i ? "; " : "", (lua_Integer)i + 1);
-    lua_rawgeti(L, c->problems, mark + 1);
+    lua_rawgeti(L, c->problems, problem);
     lua_getfield(L, -1, "path");
     schema_push_path(L, path);
     bool here = lua_rawequal(L, -1, -2);
@@ -98,8 +151,10 @@ static bool explain(struct schema_check *c, const struct schema_nodes *nodes, in
         c->cap = cap > mark + 4 ? cap : mark + 4;
         schema_check_node(c, nodes->list[i], idx, types, path, NULL);
         if (c->stopped) break;
-        if (i < EXPLAINED && c->count > mark) add_reason(c, mark, i, path);
-        if (!was_meant(c, mark, depth) || candidates++) forget_problems(c, mark);
+        if (c->count == mark) continue;
+        int telling = telling_problem(c, mark, depth);
+        if (i < EXPLAINED) add_reason(c, telling ? telling : mark + 1, i, path);
+        if (telling || candidates++) forget_problems(c, mark);
     }
     c->cap = cap;
     if (candidates == 1) return true;
@@ -121,14 +176,14 @@ static bool fail_alternatives(struct schema_check *c, const struct schema_nodes 
         lua_pushliteral(L, ", got ");
         schema_push_shown(L, idx, true);
         lua_concat(L, 4);
-        return schema_fail(c, path, true);
+        return schema_fail(c, path, HINT_TYPE);
     }
     /* Alternatives inside alternatives need room for their own tries. */
     if (c->count + 5 > (int)(sizeof c->info / sizeof *c->info)) {
         lua_pushfstring(L, "fits none of the %I alternatives", (lua_Integer)nodes->count);
-        return schema_fail(c, path, false);
+        return schema_fail(c, path, HINT_NONE);
     }
-    if (!explain(c, nodes, idx, types, path)) return schema_fail(c, path, true);
+    if (!explain(c, nodes, idx, types, path)) return schema_fail(c, path, HINT_TYPE);
     lua_pop(L, 1);
     return false;
 }
@@ -162,7 +217,7 @@ bool schema_check_one_of(struct schema_check *c, const struct schema_node *node,
         }
         lua_pushfstring(c->L, "fits alternatives %I and %I, but must fit exactly one",
                         (lua_Integer)first, (lua_Integer)i + 1);
-        return schema_fail(c, path, false);
+        return schema_fail(c, path, HINT_NONE);
     }
     return first || fail_alternatives(c, nodes, idx, types, path);
 }
@@ -173,7 +228,7 @@ bool schema_check_not(struct schema_check *c, const struct schema_node *node,
     (void)node, (void)seen;
     if (!schema_matches(c, rule->as.node, idx, types, NULL)) return !c->stopped;
     lua_pushliteral(c->L, "fits what the schema excludes by \"not\"");
-    return schema_fail(c, path, false);
+    return schema_fail(c, path, HINT_NONE);
 }
 
 bool schema_check_condition(struct schema_check *c, const struct schema_node *node,

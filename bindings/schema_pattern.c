@@ -157,13 +157,13 @@ static void add_space_class(struct translation *t, bool negated) {
 }
 
 /* The value of four hexadecimal digits at p, or -1. */
-static int hex4(const char *p, const char *end) {
+static int hex4(const char *p) {
     int value = 0;
-    if (end - p < 4) return -1;
     for (int i = 0; i < 4; i++) {
-        const char *digit = strchr("0123456789abcdef", p[i] | 0x20);
-        if (!p[i] || !digit || (p[i] < '0')) return -1;
-        value = value * 16 + (int)(digit - "0123456789abcdef");
+        char ch = p[i];
+        int digit = ch >= '0' && ch <= '9' ? ch - '0' : (ch | 0x20) - 'a' + 10;
+        if (digit < 0 || digit > 15 || (digit > 9 && (ch | 0x20) < 'a')) return -1;
+        value = value * 16 + digit;
     }
     return value;
 }
@@ -171,7 +171,7 @@ static int hex4(const char *p, const char *end) {
 /* \uD83D\uDE00 is one character. True when p (behind the backslash) is such a pair. */
 static bool add_surrogate_pair(struct translation *t) {
     if (t->end - t->p < 11 || t->p[0] != 'u' || t->p[5] != '\\' || t->p[6] != 'u') return false;
-    int high = hex4(t->p + 1, t->end), low = hex4(t->p + 7, t->end);
+    int high = hex4(t->p + 1), low = hex4(t->p + 7);
     if (high < 0xD800 || high > 0xDBFF || low < 0xDC00 || low > 0xDFFF) return false;
     char text[16];
     lua_Integer code = 0x10000 + ((lua_Integer)(high - 0xD800) << 10) + (low - 0xDC00);
@@ -251,11 +251,11 @@ static const char *push_translated(lua_State *L, const char *text, size_t len) {
 
 /* ---- patterns ----------------------------------------------------------------------------------- */
 
-static void push_error(lua_State *L, const struct library *lib, int code, size_t offset) {
+/* Without the offset: it is one of the translated text. */
+static void push_error(lua_State *L, const struct library *lib, int code) {
     PCRE2_UCHAR text[160] = {0};
     lib->error_message(code, text, sizeof text);
-    lua_pushfstring(L, "is not a regular expression: %s (near character %I)", (char *)text,
-                    (lua_Integer)offset + 1);
+    lua_pushfstring(L, "is not a regular expression: %s", (char *)text);
 }
 
 struct schema_pattern *schema_pattern_new(lua_State *L, struct schema *schema, const char *text,
@@ -283,7 +283,7 @@ struct schema_pattern *schema_pattern_new(lua_State *L, struct schema *schema, c
                                  lib->compiling);
     lua_pop(L, 1);
     if (!pattern->code) {
-        push_error(L, lib, code, offset);
+        push_error(L, lib, code);
         return NULL;
     }
     pattern->next = schema->patterns;

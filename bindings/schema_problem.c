@@ -214,12 +214,12 @@ static void set_problem(struct schema_check *c, int at, const struct schema_path
     lua_rawseti(L, c->problems, at);
 }
 
-bool schema_fail(struct schema_check *c, const struct schema_path *path, bool choice) {
+bool schema_fail(struct schema_check *c, const struct schema_path *path, enum schema_hint hint) {
     if (c->quiet || c->stopped || c->count >= c->cap) {
         lua_pop(c->L, 1);
         return false;
     }
-    c->info[c->count++] = (struct schema_problem){path_depth(path), choice};
+    c->info[c->count++] = (struct schema_problem){path_depth(path), hint};
     set_problem(c, c->count, path);
     return false;
 }

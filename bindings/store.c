@@ -14,13 +14,13 @@
 
 #include "json.h"
 
-static const char METATABLE[] = "harness.storage";
+static const char METATABLE[] = "harness.storage.memory";
 static const char JOB_METATABLE[] = "harness.storage_job";
 
 /* Above this a job's buffers are given back after the call. */
 enum { KEEP_BYTES = 64 << 10 };
 
-/* ---- The box ---------------------------------------------------------------------------------- */
+/* ---- The box ------------------------------------------------------------------------- */
 
 static void *box_allocator(void *user, void *block, size_t old_size, size_t new_size) {
     struct store_box *box = user;
@@ -31,7 +31,7 @@ static void *box_allocator(void *user, void *block, size_t old_size, size_t new_
         return NULL;
     }
     if (new_size > old_size && box->fail_in > 0 && --box->fail_in == 0) return NULL;
-    void *moved = realloc(block, new_size);
+    void *moved = block ? realloc(block, new_size) : malloc(new_size);
     if (!moved) return NULL;
     if (!block) box->blocks++;
     box->bytes += new_size - old_size;
@@ -49,7 +49,7 @@ static int box_close(lua_State *L) {
     return 0;
 }
 
-/* ---- Jobs ------------------------------------------------------------------------------------- */
+/* ---- Jobs ---------------------------------------------------------------------------- */
 
 static int job_gc(lua_State *L) {
     struct job *job = lua_touserdata(L, 1);
@@ -62,7 +62,7 @@ static int job_gc(lua_State *L) {
 /* Pushes a new job for the storage at index 1. */
 static struct job *job_new(lua_State *L, struct store_box *box) {
     struct job *job = lua_newuserdatauv(L, sizeof *job, 1);
-    *job = (struct job){.box = box};
+    *job = (struct job){.box = box, .types = record_types_get(L)};
     buf_init(&job->text, SIZE_MAX / 2);
     buf_init(&job->rows, SIZE_MAX / 2);
     if (luaL_newmetatable(L, JOB_METATABLE)) {
@@ -111,8 +111,8 @@ static int raise_error(lua_State *L, const char *op, enum store_error error, con
     }
     lua_pushstring(L, detail);
     lua_setfield(L, -2, "id");
-    return bind_raise(L, store_error_code(error), "storage:%s: %s: %s", op,
-                      store_error_text(error), detail);
+    return bind_raise(L, store_error_code(error), "storage:%s: %s: %s", op, store_error_text(error),
+                      detail);
 }
 
 void job_run(lua_State *L, struct job *job) {
@@ -144,33 +144,38 @@ static int by_id(lua_State *L, enum store_op op, const char *name) {
     return job_end(L, job, 0);
 }
 
-/* A method whose only argument is an id and whose answer is a record or nil. */
-static int get_by_id(lua_State *L, enum store_op op, const char *name,
-                     const struct store_shape *shape) {
+/* Asks for the record of the id. */
+static struct job *get_by_id(lua_State *L, enum store_op op, const char *name) {
     struct job *job = job_begin(L, op);
     job->call.id = job_text_arg(L, job, 2, name);
     job_run(L, job);
+    return job;
+}
+
+/* The record that the reply has, or nil. */
+static int end_with_record(lua_State *L, struct job *job, const struct record_type *type) {
     if (job->reply.count == 0) {
         lua_pushnil(L);
         return job_end(L, job, 1);
     }
     union store_row row;
     store_row(&job->reply, 0, &row);
-    push_record(L, shape, &row, NULL, 0);
+    push_record(L, type, &row, 0);
     return job_end(L, job, 1);
 }
 
-/* ---- Sessions --------------------------------------------------------------------------------- */
+/* ---- Sessions ------------------------------------------------------------------------ */
 
 static int l_get_session(lua_State *L) {
-    return get_by_id(L, STORE_GET_SESSION, "id", &store_session_shape);
+    struct job *job = get_by_id(L, STORE_GET_SESSION, "id");
+    return end_with_record(L, job, &job->types->session);
 }
 
 static int l_upsert_session(lua_State *L) {
     struct job *job = job_begin(L, STORE_UPSERT_SESSION);
     job->list = "session";
-    job_read_record(L, job, 2, &store_session_shape, &job->session, NULL, NULL);
-    job_settle_record(job, &store_session_shape, &job->session);
+    job_read_record(L, job, 2, &job->types->session, &job->session, NULL);
+    job_settle_record(job, &job->types->session, &job->session);
     job->call.in.session = &job->session;
     job_run(L, job);
     return job_end(L, job, 0);
@@ -185,21 +190,21 @@ static int l_list_sessions(lua_State *L) {
     struct job *job = job_begin(L, STORE_LIST_SESSIONS);
     job_read_page(L, job, 2, OPTIONS);
     job_run(L, job);
-    push_records(L, job, &store_session_shape, NULL, 0);
+    push_records(L, job, &job->types->session, 0);
     return job_end(L, job, 1);
 }
 
-/* ---- Messages --------------------------------------------------------------------------------- */
+/* ---- Messages ------------------------------------------------------------------------ */
 
 static int store_messages(lua_State *L, enum store_op op) {
     struct job *job = job_begin(L, op);
     struct store_str said = {0};
     job->call.id = job_text_arg(L, job, 2, "session_id");
-    size_t count = job_read_list(L, job, 3, "messages", &store_message_shape, "session_id", &said);
-    job_settle_list(job, &store_message_shape, count);
+    size_t count = job_read_list(L, job, 3, "messages", &job->types->message, &said);
+    job_settle_list(job, &job->types->message, count);
     text_settle(job, &said);
     job->list = "messages";
-    job_check_owner(L, job, "session_id", said, job->call.id);
+    job_check_owner(L, job, &job->types->message, said);
     job->call.in.messages.items = (const struct store_message *)(void *)job->rows.data;
     job->call.in.messages.count = count;
     job_run(L, job);
@@ -220,7 +225,7 @@ static int l_list_messages(lua_State *L) {
     job->call.id = job_text_arg(L, job, 2, "session_id");
     job_read_page(L, job, 3, OPTIONS);
     job_run(L, job);
-    push_records(L, job, &store_message_shape, "session_id", 2);
+    push_records(L, job, &job->types->message, 2);
     return job_end(L, job, 1);
 }
 
@@ -228,20 +233,21 @@ static int l_clear_messages(lua_State *L) {
     return by_id(L, STORE_CLEAR_MESSAGES, "session_id");
 }
 
-/* ---- Runs and events -------------------------------------------------------------------------- */
+/* ---- Runs and events ----------------------------------------------------------------- */
 
 static int l_create_run(lua_State *L) {
     struct job *job = job_begin(L, STORE_CREATE_RUN);
     job->list = "run";
-    job_read_record(L, job, 2, &store_run_shape, &job->run, NULL, NULL);
-    job_settle_record(job, &store_run_shape, &job->run);
+    job_read_record(L, job, 2, &job->types->run, &job->run, NULL);
+    job_settle_record(job, &job->types->run, &job->run);
     job->call.in.run = &job->run;
     job_run(L, job);
     return job_end(L, job, 0);
 }
 
 static int l_get_run(lua_State *L) {
-    return get_by_id(L, STORE_GET_RUN, "run_id", &store_run_shape);
+    struct job *job = get_by_id(L, STORE_GET_RUN, "run_id");
+    return end_with_record(L, job, &job->types->run);
 }
 
 static int l_list_runs(lua_State *L) {
@@ -250,7 +256,7 @@ static int l_list_runs(lua_State *L) {
     struct job *job = job_begin(L, STORE_LIST_RUNS);
     job_read_page(L, job, 2, OPTIONS);
     job_run(L, job);
-    push_records(L, job, &store_run_shape, NULL, 0);
+    push_records(L, job, &job->types->run, 0);
     return job_end(L, job, 1);
 }
 
@@ -266,11 +272,11 @@ static int l_append_events(lua_State *L) {
     struct job *job = job_begin(L, STORE_APPEND_EVENTS);
     struct store_str said = {0};
     job->call.id = job_text_arg(L, job, 2, "run_id");
-    size_t count = job_read_list(L, job, 3, "events", &store_event_shape, "run_id", &said);
-    job_settle_list(job, &store_event_shape, count);
+    size_t count = job_read_list(L, job, 3, "events", &job->types->event, &said);
+    job_settle_list(job, &job->types->event, count);
     text_settle(job, &said);
     job->list = "events";
-    job_check_owner(L, job, "run_id", said, job->call.id);
+    job_check_owner(L, job, &job->types->event, said);
     job->call.in.events.items = (const struct store_event *)(void *)job->rows.data;
     job->call.in.events.count = count;
     job_run(L, job);
@@ -283,11 +289,11 @@ static int l_list_events(lua_State *L) {
     job->call.id = job_text_arg(L, job, 2, "run_id");
     job_read_page(L, job, 3, OPTIONS);
     job_run(L, job);
-    push_records(L, job, &store_event_shape, "run_id", 2);
+    push_records(L, job, &job->types->event, 2);
     return job_end(L, job, 1);
 }
 
-/* ---- Memory ----------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------- */
 
 static struct job *memory_begin(lua_State *L, enum store_op op) {
     struct job *job = job_begin(L, op);
@@ -348,7 +354,7 @@ static int l_memory_search(lua_State *L) {
     return job_end(L, job, 1);
 }
 
-/* ---- The rest --------------------------------------------------------------------------------- */
+/* ---- The rest ------------------------------------------------------------------------ */
 
 static int l_sweep(lua_State *L) {
     struct job *job = job_begin(L, STORE_SWEEP);
@@ -378,23 +384,6 @@ static int l_other(lua_State *L) {
     return job_end(L, job, 0);
 }
 
-/* info() -> {id, capabilities}: what inspect shows and `requires` is checked against */
-static int l_info(lua_State *L) {
-    struct store_box *box = box_at(L, 1);
-    if (!box->store) return raise_error(L, "info", STORE_ECLOSED, "");
-    lua_createtable(L, 0, 2);
-    lua_pushstring(L, box->store->ops->name);
-    lua_setfield(L, -2, "id");
-    lua_newtable(L);
-    const char *const *capability = box->store->ops->capabilities;
-    for (lua_Integer i = 0; capability[i]; i++) {
-        lua_pushstring(L, capability[i]);
-        lua_rawseti(L, -2, i + 1);
-    }
-    lua_setfield(L, -2, "capabilities");
-    return 1;
-}
-
 static const luaL_Reg METHODS[] = {
     {"get_session", l_get_session},
     {"upsert_session", l_upsert_session},
@@ -416,10 +405,21 @@ static const luaL_Reg METHODS[] = {
     {"memory_list", l_memory_list},
     {"memory_search", l_memory_search},
     {"sweep", l_sweep},
-    {"info", l_info},
     {"close", box_close},
     {NULL, NULL},
 };
+
+/* The fields `id` and `capabilities`, which the harness shows and checks `requires` against. */
+static void set_description(lua_State *L, const struct store_ops *ops) {
+    lua_pushstring(L, ops->name);
+    lua_setfield(L, -2, "id");
+    lua_newtable(L);
+    for (lua_Integer i = 0; ops->capabilities[i]; i++) {
+        lua_pushstring(L, ops->capabilities[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "capabilities");
+}
 
 static void push_methods(lua_State *L, int metatable) {
     lua_newtable(L);
@@ -431,6 +431,7 @@ static void push_methods(lua_State *L, int metatable) {
     }
     lua_pushvalue(L, metatable);
     luaL_setfuncs(L, METHODS, 1);
+    set_description(L, &store_memory_ops);
 }
 
 /* memory() -> storage */
@@ -473,6 +474,7 @@ static const luaL_Reg FUNCTIONS[] = {
 };
 
 int bind_store(lua_State *L) {
+    record_types_open(L);
     luaL_newmetatable(L, METATABLE);
     int metatable = lua_gettop(L);
     lua_pushcfunction(L, box_close);

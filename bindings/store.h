@@ -27,8 +27,23 @@ struct store_box {
     uint64_t fail_in; /* 1: the next one; 0: none */
 };
 
+/* A kind of record, with the identities (lua_topointer) of its field names: a short string exists
+ * once in a state, so a key is a field when these agree. */
+struct record_type {
+    const struct store_shape *shape;
+    const char *owner_field; /* that says whose record it is, and has no column; or NULL */
+    const void *owner_name;
+    const void *names[STORE_COLUMNS_MAX];
+};
+
+/* One a Lua state, in the registry. */
+struct record_types {
+    struct record_type session, message, run, event;
+};
+
 struct job {
     struct store_box *box;
+    const struct record_types *types;
     struct store_call call;
     struct store_reply reply;
     struct buf text; /* the texts of the call */
@@ -55,27 +70,32 @@ int job_invalid(lua_State *L, const struct job *job, const char *field, const ch
 
 /* ---- Lua to C (store_read.c) ----
  *
- * Texts are collected in job->text. As that may move, they are kept as offsets (text_mark) until
- * all is read; text_settle then makes the pointer. An absent text stays absent. */
+ * Texts are collected in job->text. As that may move, they are kept as offsets ("marked") until all
+ * is read; settling makes pointers of them. An absent text stays absent. */
 
-struct store_str text_mark(size_t offset, size_t len);
+/* Makes the record types, anchored in the registry. */
+void record_types_open(lua_State *L);
+const struct record_types *record_types_get(lua_State *L);
+
 void text_settle(const struct job *job, struct store_str *text);
-
 /* A string argument, borrowed from the Lua stack. */
 struct store_str job_text_arg(lua_State *L, const struct job *job, int arg, const char *name);
-/* The record at index, as a row of that shape; marks its texts. owner_field ("session_id") may name
- * whose record it is; what it says becomes *owner (marked), which must not change once set. */
-void job_read_record(lua_State *L, struct job *job, int index, const struct store_shape *shape,
-                     void *row, const char *owner_field, struct store_str *owner);
-void job_settle_record(const struct job *job, const struct store_shape *shape, void *row);
-/* The list of records at index into job->rows; returns how many. */
+/* Appends the JSON of the value at index to job->text and marks it. */
+struct store_str job_read_json(lua_State *L, struct job *job, int index);
+
+/* The record at index as a row of that type, its texts marked. What the records of one call say of
+ * their owner must agree; it becomes *owner, marked (owner may be NULL where the type has none). */
+void job_read_record(lua_State *L, struct job *job, int index, const struct record_type *type,
+                     void *row, struct store_str *owner);
+/* The list of records at index, into job->rows; returns how many. */
 size_t job_read_list(lua_State *L, struct job *job, int index, const char *name,
-                     const struct store_shape *shape, const char *owner_field,
-                     struct store_str *owner);
-void job_settle_list(const struct job *job, const struct store_shape *shape, size_t count);
-/* Raises unless what a record says of its owner agrees. */
-void job_check_owner(lua_State *L, const struct job *job, const char *field, struct store_str said,
-                     struct store_str owner);
+                     const struct record_type *type, struct store_str *owner);
+void job_settle_record(const struct job *job, const struct record_type *type, void *row);
+void job_settle_list(const struct job *job, const struct record_type *type, size_t count);
+/* Raises unless what the records say of their owner (settled) is call.id. */
+void job_check_owner(lua_State *L, const struct job *job, const struct record_type *type,
+                     struct store_str said);
+
 /* Fills call.in.page from the table (or nothing) at index, which may have the named fields only. */
 void job_read_page(lua_State *L, struct job *job, int index, const char *const *allowed);
 /* Fills call.in.finish. */
@@ -86,18 +106,13 @@ void job_read_scope(lua_State *L, struct job *job, int index);
 void job_read_memory_options(lua_State *L, struct job *job, int index, const char *const *allowed);
 /* Fills call.in.sweep from {now?} or nothing. */
 void job_read_sweep(lua_State *L, struct job *job, int index);
-/* Appends the JSON of the value at index to job->text and marks it. */
-struct store_str job_read_json(lua_State *L, struct job *job, int index);
 
 /* ---- C to Lua (store_push.c) ---- */
 
-/* Pushes the record as a table. owner_index, if not 0, is the stack index of what goes into its
- * owner_field. */
-void push_record(lua_State *L, const struct store_shape *shape, const void *row,
-                 const char *owner_field, int owner_index);
+/* Pushes the record as a table. Its owner_field gets what stands at index owner, unless 0. */
+void push_record(lua_State *L, const struct record_type *type, const void *row, int owner);
 /* Pushes a list with all rows of the reply. */
-void push_records(lua_State *L, const struct job *job, const struct store_shape *shape,
-                  const char *owner_field, int owner_index);
+void push_records(lua_State *L, const struct job *job, const struct record_type *type, int owner);
 /* Pushes a value that the store keeps as JSON. */
 void push_json(lua_State *L, struct store_str json);
 /* Pushes the rows of memory_list and memory_search as a list. */

@@ -28,12 +28,12 @@ static void merge(lua_State *L) {
 }
 
 static void push_text_column(lua_State *L, const struct store_column *column,
-                             struct store_str text) {
-    if (!text.data) return;
+                             const struct store_str *text) {
+    if (!text->data) return;
     if (column->type == STORE_TEXT) {
-        lua_pushlstring(L, text.data, text.len);
+        lua_pushlstring(L, text->data, text->len);
     } else {
-        push_json(L, text);
+        push_json(L, *text);
     }
     if (column->type == STORE_EXTRA) {
         merge(L);
@@ -44,15 +44,9 @@ static void push_text_column(lua_State *L, const struct store_column *column,
 
 static void push_int_column(lua_State *L, const struct store_column *column, int64_t value) {
     switch (column->type) {
-    case STORE_ROLE_WORD:
-        lua_pushstring(L, store_role_name(value));
-        break;
-    case STORE_KIND_WORD:
-        lua_pushstring(L, store_kind_name(value));
-        break;
-    case STORE_STATUS_WORD:
-        lua_pushstring(L, store_status_name(value));
-        break;
+    case STORE_ROLE_WORD: lua_pushstring(L, store_role_name(value)); break;
+    case STORE_KIND_WORD: lua_pushstring(L, store_kind_name(value)); break;
+    case STORE_STATUS_WORD: lua_pushstring(L, store_status_name(value)); break;
     default:
         if (value == 0 && !column->required) return;
         lua_pushinteger(L, value);
@@ -60,30 +54,29 @@ static void push_int_column(lua_State *L, const struct store_column *column, int
     lua_setfield(L, -2, column->name);
 }
 
-void push_record(lua_State *L, const struct store_shape *shape, const void *row,
-                 const char *owner_field, int owner_index) {
+void push_record(lua_State *L, const struct record_type *type, const void *row, int owner) {
+    const struct store_shape *shape = type->shape;
     lua_createtable(L, 0, 8);
     for (size_t i = 0; i < shape->texts; i++) {
         const struct store_column *column = &shape->columns[i];
-        push_text_column(L, column, *(const struct store_str *)((const char *)row + column->offset));
+        push_text_column(L, column, (const struct store_str *)((const char *)row + column->offset));
     }
     for (size_t i = shape->texts; i < shape->texts + shape->ints; i++) {
         const struct store_column *column = &shape->columns[i];
         push_int_column(L, column, *(const int64_t *)((const char *)row + column->offset));
     }
-    if (owner_index == 0) return;
-    lua_pushvalue(L, owner_index);
-    lua_setfield(L, -2, owner_field);
+    if (owner == 0) return;
+    lua_pushvalue(L, owner);
+    lua_setfield(L, -2, type->owner_field);
 }
 
-void push_records(lua_State *L, const struct job *job, const struct store_shape *shape,
-                  const char *owner_field, int owner_index) {
+void push_records(lua_State *L, const struct job *job, const struct record_type *type, int owner) {
     size_t count = job->reply.count;
     lua_createtable(L, count < INT32_MAX ? (int)count : 0, 0);
     for (size_t i = 0; i < count; i++) {
         union store_row row;
         store_row(&job->reply, i, &row);
-        push_record(L, shape, &row, owner_field, owner_index);
+        push_record(L, type, &row, owner);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }

@@ -12,7 +12,7 @@
 
 enum { MAX_PROBLEM = 400 };
 
-/* ---- Errors ----------------------------------------------------------------------------------- */
+/* ---- Errors -------------------------------------------------------------------------- */
 
 /* "messages[2].role", "run.status", "limit". */
 static void push_place(lua_State *L, const struct job *job, const char *field) {
@@ -55,18 +55,18 @@ static void check_table(lua_State *L, const struct job *job, int index, const ch
 }
 
 /* The name of the field whose key is at index. */
-static const char *key_name(lua_State *L, const struct job *job, int index, size_t *len) {
+static const char *key_name(lua_State *L, const struct job *job, int index) {
     if (lua_type(L, index) != LUA_TSTRING) {
         job_invalid(L, job, NULL, "must have named fields only, got a %s as key",
                     luaL_typename(L, index));
     }
-    return lua_tolstring(L, index, len);
+    return lua_tostring(L, index);
 }
 
-/* ---- Texts ------------------------------------------------------------------------------------ */
+/* ---- Texts --------------------------------------------------------------------------- */
 
 /* While marked, data holds the offset + 1. */
-struct store_str text_mark(size_t offset, size_t len) {
+static struct store_str text_mark(size_t offset, size_t len) {
     return (struct store_str){(const char *)(uintptr_t)(offset + 1), len};
 }
 
@@ -74,29 +74,46 @@ void text_settle(const struct job *job, struct store_str *text) {
     if (text->data) text->data = job->text.data + ((uintptr_t)text->data - 1);
 }
 
-/* A byte stands behind the text, so that an empty text points into the buffer too. */
-static struct store_str text_added(lua_State *L, struct job *job, size_t offset) {
-    size_t len = job->text.len - offset;
-    if (buf_add_char(&job->text, '\0') != BUF_OK) luaL_error(L, "not enough memory");
+/* Where n more bytes of text may be written. */
+static char *text_room(lua_State *L, struct job *job, size_t n) {
+    struct buf *text = &job->text;
+    if (n >= text->cap - text->len && buf_reserve(text, n) != BUF_OK) {
+        luaL_error(L, "not enough memory");
+    }
+    return text->data + text->len;
+}
+
+static struct store_str add_text(lua_State *L, struct job *job, const char *bytes, size_t len) {
+    size_t offset = job->text.len;
+    memcpy(text_room(L, job, len), bytes, len);
+    job->text.len += len;
     return text_mark(offset, len);
 }
 
-static struct store_str add_text(lua_State *L, struct job *job, int index) {
-    size_t len, offset = job->text.len;
-    const char *bytes = lua_tolstring(L, index, &len);
-    if (buf_add(&job->text, bytes, len) != BUF_OK) luaL_error(L, "not enough memory");
-    return text_added(L, job, offset);
-}
-
+/* Strings that need no escapes, which most are, are only put in quotes. */
 struct store_str job_read_json(lua_State *L, struct job *job, int index) {
-    size_t offset = job->text.len;
+    size_t len, offset = job->text.len;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        const char *bytes = lua_tolstring(L, index, &len);
+        const unsigned char *end = (const unsigned char *)bytes + len;
+        if (json_plain_run((const unsigned char *)bytes, end) == end) {
+            char *room = text_room(L, job, len + 2);
+            room[0] = '"';
+            memcpy(room + 1, bytes, len);
+            room[len + 1] = '"';
+            job->text.len += len + 2;
+            return text_mark(offset, len + 2);
+        }
+    }
     json_encode(L, index, &job->text, NULL);
-    return text_added(L, job, offset);
+    return text_mark(offset, job->text.len - offset);
 }
 
 static struct store_str read_text(lua_State *L, struct job *job, int index, const char *field) {
     if (lua_type(L, index) != LUA_TSTRING) wrong_type(L, job, field, "a string", index);
-    return add_text(L, job, index);
+    size_t len;
+    const char *bytes = lua_tolstring(L, index, &len);
+    return add_text(L, job, bytes, len);
 }
 
 static int64_t read_integer(lua_State *L, const struct job *job, int index, const char *field,
@@ -136,37 +153,63 @@ struct store_str job_text_arg(lua_State *L, const struct job *job, int arg, cons
     return text;
 }
 
-/* ---- Records ---------------------------------------------------------------------------------- */
+/* ---- Records ------------------------------------------------------------------------- */
+
+static const char TYPES_KEY = 0; /* address: registry key of the types */
+
+/* Pushes the name, to be anchored by the caller, and returns its identity. */
+static const void *push_name(lua_State *L, const char *name) {
+    lua_pushstring(L, name);
+    return lua_topointer(L, -1);
+}
+
+/* The names go into the table on top of the stack. */
+static void open_type(lua_State *L, struct record_type *type, const struct store_shape *shape,
+                      const char *owner_field) {
+    *type = (struct record_type){.shape = shape, .owner_field = owner_field};
+    for (size_t i = 0; i < shape->texts + shape->ints; i++) {
+        if (shape->columns[i].type == STORE_EXTRA) {
+            type->names[i] = type; /* not a field by itself: no key is this */
+            continue;
+        }
+        type->names[i] = push_name(L, shape->columns[i].name);
+        luaL_ref(L, -2);
+    }
+    if (!owner_field) return;
+    type->owner_name = push_name(L, owner_field);
+    luaL_ref(L, -2);
+}
+
+void record_types_open(lua_State *L) {
+    struct record_types *types = lua_newuserdatauv(L, sizeof *types, 1);
+    lua_newtable(L);
+    open_type(L, &types->session, &store_session_shape, NULL);
+    open_type(L, &types->message, &store_message_shape, "session_id");
+    open_type(L, &types->run, &store_run_shape, NULL);
+    open_type(L, &types->event, &store_event_shape, "run_id");
+    lua_setiuservalue(L, -2, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &TYPES_KEY);
+}
+
+const struct record_types *record_types_get(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &TYPES_KEY);
+    const struct record_types *types = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return types;
+}
 
 static struct store_str *text_in(void *row, const struct store_column *column) {
     return (struct store_str *)((char *)row + column->offset);
 }
 
-static const struct store_column *find_column(const struct store_shape *shape, const char *name,
-                                              size_t len) {
-    size_t count = shape->texts + shape->ints;
-    for (size_t i = 0; i < count; i++) {
-        const struct store_column *column = &shape->columns[i];
-        if (column->name[0] != name[0] || column->type == STORE_EXTRA) continue;
-        if (strlen(column->name) == len && memcmp(column->name, name, len) == 0) return column;
-    }
-    return NULL;
-}
-
-static void read_column(lua_State *L, struct job *job, const struct store_column *column,
-                        void *row, int index) {
+static void read_column(lua_State *L, struct job *job, const struct store_column *column, void *row,
+                        int index) {
     int64_t *number = (int64_t *)((char *)row + column->offset);
     switch (column->type) {
-    case STORE_TEXT:
-        *text_in(row, column) = read_text(L, job, index, column->name);
-        break;
+    case STORE_TEXT: *text_in(row, column) = read_text(L, job, index, column->name); break;
     case STORE_JSON:
-    case STORE_EXTRA:
-        *text_in(row, column) = job_read_json(L, job, index);
-        break;
-    case STORE_INT:
-        *number = read_integer(L, job, index, column->name, column->required ? 0 : 1);
-        break;
+    case STORE_EXTRA: *text_in(row, column) = job_read_json(L, job, index); break;
+    case STORE_INT: *number = read_integer(L, job, index, column->name, column->least); break;
     case STORE_ROLE_WORD:
         *number = read_word(L, job, index, column->name, store_role_of, ROLES);
         break;
@@ -179,27 +222,20 @@ static void read_column(lua_State *L, struct job *job, const struct store_column
     }
 }
 
-/* A field without a column: whose record it is, or one of the further fields, which are gathered
- * in a table at `extras` (made at the first of them, below the key and value on the stack). */
-static void read_other(lua_State *L, struct job *job, const struct store_shape *shape,
-                       const char *owner_field, struct store_str *owner, bool *has_extras) {
-    size_t len;
-    const char *name = lua_tolstring(L, -2, &len);
-    if (owner_field && strcmp(name, owner_field) == 0) {
-        struct store_str said = job_text_arg(L, job, lua_gettop(L), owner_field);
-        if (!owner->data) {
-            *owner = add_text(L, job, -1);
-            return;
-        }
-        struct store_str before = *owner;
-        text_settle(job, &before);
-        job_check_owner(L, job, owner_field, said, before);
-        return;
+static void read_owner(lua_State *L, struct job *job, const char *field, struct store_str *owner) {
+    struct store_str said = job_text_arg(L, job, lua_gettop(L), field);
+    struct store_str before = *owner;
+    text_settle(job, &before);
+    if (!before.data) {
+        *owner = add_text(L, job, said.data, said.len);
+    } else if (!store_str_eq(said, before)) {
+        job_invalid(L, job, field, "must be the same in all records of a call");
     }
-    const struct store_column *last = &shape->columns[shape->texts - 1];
-    if (last->type != STORE_EXTRA) {
-        job_invalid(L, job, name, "is not a field of a %s", shape->name);
-    }
+}
+
+/* Puts the field, whose key and value are on top of the stack, into the table of further fields
+ * right below them, which is made at the first of them. */
+static void add_extra(lua_State *L, bool *has_extras) {
     if (!*has_extras) {
         lua_newtable(L);
         lua_insert(L, -3);
@@ -210,6 +246,23 @@ static void read_other(lua_State *L, struct job *job, const struct store_shape *
     lua_rawset(L, -5);
 }
 
+static bool takes_extras(const struct store_shape *shape) {
+    return shape->columns[shape->texts - 1].type == STORE_EXTRA;
+}
+
+/* A field without a column. */
+static void read_other(lua_State *L, struct job *job, const struct record_type *type,
+                       struct store_str *owner, bool *has_extras) {
+    const char *name = key_name(L, job, -2);
+    if (lua_topointer(L, -2) == type->owner_name) {
+        read_owner(L, job, name, owner);
+    } else if (takes_extras(type->shape)) {
+        add_extra(L, has_extras);
+    } else {
+        job_invalid(L, job, name, "is not a field of a %s", type->shape->name);
+    }
+}
+
 static void check_required(lua_State *L, const struct job *job, const struct store_shape *shape,
                            uint32_t seen) {
     for (size_t i = 0; i < shape->texts + shape->ints; i++) {
@@ -218,8 +271,16 @@ static void check_required(lua_State *L, const struct job *job, const struct sto
     }
 }
 
-void job_read_record(lua_State *L, struct job *job, int index, const struct store_shape *shape,
-                     void *row, const char *owner_field, struct store_str *owner) {
+/* The number of the column whose name is that string, or of columns if there is none. */
+static size_t column_of(const struct record_type *type, const void *name) {
+    size_t count = type->shape->texts + type->shape->ints, i = 0;
+    while (i < count && type->names[i] != name) i++;
+    return i;
+}
+
+void job_read_record(lua_State *L, struct job *job, int index, const struct record_type *type,
+                     void *row, struct store_str *owner) {
+    const struct store_shape *shape = type->shape;
     index = lua_absindex(L, index);
     check_table(L, job, index, NULL);
     memset(row, 0, shape->size);
@@ -227,14 +288,12 @@ void job_read_record(lua_State *L, struct job *job, int index, const struct stor
     bool has_extras = false;
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        size_t len;
-        const char *name = key_name(L, job, -2, &len);
-        const struct store_column *column = find_column(shape, name, len);
-        if (column) {
-            read_column(L, job, column, row, lua_gettop(L));
-            seen |= UINT32_C(1) << (column - shape->columns);
+        size_t column = column_of(type, lua_topointer(L, -2));
+        if (column < shape->texts + shape->ints) {
+            read_column(L, job, &shape->columns[column], row, -1);
+            seen |= UINT32_C(1) << column;
         } else {
-            read_other(L, job, shape, owner_field, owner, &has_extras);
+            read_other(L, job, type, owner, &has_extras);
         }
         lua_pop(L, 1);
     }
@@ -244,33 +303,33 @@ void job_read_record(lua_State *L, struct job *job, int index, const struct stor
     lua_pop(L, 1);
 }
 
-void job_settle_record(const struct job *job, const struct store_shape *shape, void *row) {
+void job_settle_record(const struct job *job, const struct record_type *type, void *row) {
+    const struct store_shape *shape = type->shape;
     for (size_t i = 0; i < shape->texts; i++) text_settle(job, text_in(row, &shape->columns[i]));
 }
 
-void job_check_owner(lua_State *L, const struct job *job, const char *field, struct store_str said,
-                     struct store_str owner) {
-    if (!said.data || store_str_eq(said, owner)) return;
-    job_invalid(L, job, field, "is \"%.*s\", but the record is stored for \"%.*s\"",
+void job_check_owner(lua_State *L, const struct job *job, const struct record_type *type,
+                     struct store_str said) {
+    struct store_str id = job->call.id;
+    if (!said.data || store_str_eq(said, id)) return;
+    job_invalid(L, job, type->owner_field, "is \"%.*s\", but the call is about \"%.*s\"",
                 (int)(said.len < 100 ? said.len : 100), said.data,
-                (int)(owner.len < 100 ? owner.len : 100), owner.data);
+                (int)(id.len < 100 ? id.len : 100), id.data);
 }
 
 size_t job_read_list(lua_State *L, struct job *job, int index, const char *name,
-                     const struct store_shape *shape, const char *owner_field,
-                     struct store_str *owner) {
+                     const struct record_type *type, struct store_str *owner) {
     check_table(L, job, index, name);
-    size_t count = lua_rawlen(L, index);
+    size_t count = lua_rawlen(L, index), size = type->shape->size;
     buf_clear(&job->rows);
-    if (count > job->rows.max / shape->size || buf_reserve(&job->rows, count * shape->size) != 0) {
+    if (count > job->rows.max / size || buf_reserve(&job->rows, count * size) != BUF_OK) {
         luaL_error(L, "not enough memory");
     }
     job->list = name;
     for (size_t i = 0; i < count; i++) {
         job->item = i + 1;
         lua_rawgeti(L, index, (lua_Integer)i + 1);
-        void *row = job->rows.data + i * shape->size;
-        job_read_record(L, job, -1, shape, row, owner_field, owner);
+        job_read_record(L, job, -1, type, job->rows.data + i * size, owner);
         lua_pop(L, 1);
     }
     job->list = NULL;
@@ -278,13 +337,13 @@ size_t job_read_list(lua_State *L, struct job *job, int index, const char *name,
     return count;
 }
 
-void job_settle_list(const struct job *job, const struct store_shape *shape, size_t count) {
+void job_settle_list(const struct job *job, const struct record_type *type, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        job_settle_record(job, shape, job->rows.data + i * shape->size);
+        job_settle_record(job, type, job->rows.data + i * type->shape->size);
     }
 }
 
-/* ---- Options ---------------------------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------------------- */
 
 static void check_allowed(lua_State *L, const struct job *job, const char *name,
                           const char *const *allowed) {
@@ -318,8 +377,7 @@ void job_read_page(lua_State *L, struct job *job, int index, const char *const *
     check_table(L, job, index, "options");
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        size_t len;
-        const char *name = key_name(L, job, -2, &len);
+        const char *name = key_name(L, job, -2);
         check_allowed(L, job, name, allowed);
         read_page_option(L, job, name, lua_gettop(L));
         lua_pop(L, 1);
@@ -329,20 +387,20 @@ void job_read_page(lua_State *L, struct job *job, int index, const char *const *
     text_settle(job, &page->harness);
 }
 
-/* ---- The end of a run -------------------------------------------------------------------------- */
+/* ---- The end of a run ---------------------------------------------------------------- */
 
 static void read_finish_record(lua_State *L, struct job *job, const char *name, int index) {
     struct store_finish *finish = &job->call.in.finish;
     job->list = name;
     job->item = 0;
     if (strcmp(name, "session") == 0) {
-        job_read_record(L, job, index, &store_session_shape, &job->session, NULL, NULL);
+        job_read_record(L, job, index, &job->types->session, &job->session, NULL);
         finish->session = &job->session;
     } else {
-        struct store_str run_id = job->call.id, said = {0};
-        job_read_record(L, job, index, &store_event_shape, &job->event, "run_id", &said);
+        struct store_str said = {0};
+        job_read_record(L, job, index, &job->types->event, &job->event, &said);
         text_settle(job, &said);
-        job_check_owner(L, job, "run_id", said, run_id);
+        job_check_owner(L, job, &job->types->event, said);
         finish->event = &job->event;
     }
     job->list = NULL;
@@ -361,8 +419,8 @@ static void read_finish_field(lua_State *L, struct job *job, const char *name, i
     } else if (strcmp(name, "lease_id") == 0) {
         finish->lease_id = read_text(L, job, index, name);
     } else if (strcmp(name, "messages") == 0) {
-        finish->messages.count = job_read_list(L, job, index, name, &store_message_shape,
-                                               "session_id", &finish->session_id);
+        finish->messages.count =
+            job_read_list(L, job, index, name, &job->types->message, &finish->session_id);
     } else if (strcmp(name, "session") == 0 || strcmp(name, "event") == 0) {
         read_finish_record(L, job, name, index);
     } else {
@@ -375,8 +433,7 @@ void job_read_finish(lua_State *L, struct job *job, int index) {
     check_table(L, job, index, "patch");
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        size_t len;
-        const char *name = key_name(L, job, -2, &len);
+        const char *name = key_name(L, job, -2);
         read_finish_field(L, job, name, lua_gettop(L));
         lua_pop(L, 1);
     }
@@ -389,26 +446,25 @@ void job_read_finish(lua_State *L, struct job *job, int index) {
     text_settle(job, &finish->error);
     text_settle(job, &finish->lease_id);
     text_settle(job, &finish->session_id);
-    job_settle_list(job, &store_message_shape, finish->messages.count);
+    job_settle_list(job, &job->types->message, finish->messages.count);
     finish->messages.items = (const struct store_message *)(void *)job->rows.data;
-    if (finish->session) job_settle_record(job, &store_session_shape, &job->session);
-    if (finish->event) job_settle_record(job, &store_event_shape, &job->event);
+    if (finish->session) job_settle_record(job, &job->types->session, &job->session);
+    if (finish->event) job_settle_record(job, &job->types->event, &job->event);
 }
 
-/* ---- Memory ----------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------- */
 
 void job_read_scope(lua_State *L, struct job *job, int index) {
     static const char *const ID_FIELDS[] = {NULL,       "run_id",  "session_id",
                                             "agent_id", "user_id", "tenant_id"};
-    static const char *const FIELDS[] = {"kind",     "run_id",    "session_id",  "agent_id",
+    static const char *const FIELDS[] = {"kind",    "run_id",    "session_id",  "agent_id",
                                          "user_id", "tenant_id", "workflow_id", NULL};
     struct store_memory_call *in = &job->call.in.memory;
     check_table(L, job, index, "scope");
     job->list = "scope";
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        size_t len;
-        check_allowed(L, job, key_name(L, job, -2, &len), FIELDS);
+        check_allowed(L, job, key_name(L, job, -2), FIELDS);
         lua_pop(L, 1);
     }
     lua_pushliteral(L, "kind");
@@ -435,7 +491,7 @@ static struct store_str read_tags(lua_State *L, struct job *job, int index) {
         lua_pop(L, 1);
     }
     if (!ok || buf_add_char(&job->text, ']') != BUF_OK) luaL_error(L, "not enough memory");
-    return text_added(L, job, offset);
+    return text_mark(offset, job->text.len - offset);
 }
 
 static struct store_str read_metadata(lua_State *L, struct job *job, int index) {
@@ -465,16 +521,14 @@ static void read_memory_option(lua_State *L, struct job *job, const char *name, 
     }
 }
 
-void job_read_memory_options(lua_State *L, struct job *job, int index,
-                             const char *const *allowed) {
+void job_read_memory_options(lua_State *L, struct job *job, int index, const char *const *allowed) {
     struct store_memory_call *in = &job->call.in.memory;
     in->limit = -1;
     if (!lua_isnoneornil(L, index)) {
         check_table(L, job, index, "options");
         lua_pushnil(L);
         while (lua_next(L, index)) {
-            size_t len;
-            const char *name = key_name(L, job, -2, &len);
+            const char *name = key_name(L, job, -2);
             check_allowed(L, job, name, allowed);
             read_memory_option(L, job, name, lua_gettop(L));
             lua_pop(L, 1);
@@ -495,8 +549,7 @@ void job_read_sweep(lua_State *L, struct job *job, int index) {
     check_table(L, job, index, "options");
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        size_t len;
-        const char *name = key_name(L, job, -2, &len);
+        const char *name = key_name(L, job, -2);
         check_allowed(L, job, name, OPTIONS);
         job->call.in.sweep.now_ms = read_integer(L, job, lua_gettop(L), name, 1);
         lua_pop(L, 1);

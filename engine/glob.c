@@ -15,6 +15,7 @@
  * first i literal bytes have been matched, and stays set over bytes that a star at place i takes. */
 #include "glob.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,7 +233,9 @@ static int compile_permission(struct glob *g) {
     m->prefix = first ? (size_t)(first - g->pattern) : g->len;
     g->min_len = m->prefix;
     if (m->literal) return GLOB_OK;
-    while (g->pattern[g->len - 1 - m->suffix] != '*') m->suffix++;
+    const char *last = memrchr(g->pattern, '*', g->len);
+    assert(last);
+    m->suffix = (size_t)(g->pattern + g->len - 1 - last);
     size_t len = g->len - m->prefix - m->suffix;
     size_t classes = number_classes(m, first, len);
     for (size_t i = 0; i < len; i++) m->states += first[i] != '*';

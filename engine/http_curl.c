@@ -7,7 +7,11 @@
  *
  * curl's callbacks only pass bytes on to http.c, which never calls curl from inside them. What curl
  * keeps for us over several transfers: connections, HTTP/2 sessions, TLS sessions, the loaded
- * certificates. What it shall not do: redirects, cookies, netrc, its own clocks, proxy variables. */
+ * certificates. What it shall not do: redirects, cookies, netrc, its own clocks, proxy variables.
+ *
+ * A transfer that is cut off closes its connection. On a connection that carries others too (HTTP/2)
+ * its stream is reset, but curl before 8.1 keeps that frame until something else is sent: then
+ * another stream of the connection is paused and resumed, which sends what waits. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +26,9 @@
 #include "resolve.h"
 #include "url.h"
 
+/* The version of curl that sends the reset of a stream at once. */
+enum { RESETS_AT_ONCE = 0x080100 };
+
 enum { A_DAY_MS = 24 * 3600 * 1000, MAX_NAMES = 2, KEY_MAX = URL_HOST_MAX + 8 };
 
 struct curl_driver {
@@ -32,6 +39,7 @@ struct curl_driver {
     struct proxy_rules rules;
     char *ca_file; /* NULL: libcurl's own */
     char *ca_dir;
+    struct curl_transfer *connected; /* those that have a connection */
 };
 
 /* A name that is to be resolved before the transfer can start. */
@@ -52,6 +60,9 @@ struct curl_transfer {
     int names_missing;
     bool started; /* on the multi handle */
     bool connected;
+    bool paused;
+    int local_port, remote_port; /* which connection, once connected */
+    struct curl_transfer *next, **prev_next; /* among the driver's connected ones */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -61,10 +72,17 @@ struct curl_transfer {
 static int on_connected(void *user, char *ip, char *local_ip, int port, int local_port) {
     (void)ip;
     (void)local_ip;
-    (void)port;
-    (void)local_port;
     struct curl_transfer *transfer = user;
-    transfer->connected = true;
+    if (!transfer->connected) {
+        struct curl_driver *driver = transfer->driver;
+        transfer->connected = true;
+        transfer->next = driver->connected;
+        if (transfer->next) transfer->next->prev_next = &transfer->next;
+        transfer->prev_next = &driver->connected;
+        driver->connected = transfer;
+    }
+    transfer->local_port = local_port;
+    transfer->remote_port = port;
     return http_on_connected(transfer->owner) == HTTP_GO_ON ? CURL_PREREQFUNC_OK
                                                             : CURL_PREREQFUNC_ABORT;
 }
@@ -102,7 +120,7 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     size_t len = size * count;
     switch (http_on_body(transfer->owner, bytes, len)) {
     case HTTP_GO_ON: return len;
-    case HTTP_PAUSE: return CURL_WRITEFUNC_PAUSE;
+    case HTTP_PAUSE: transfer->paused = true; return CURL_WRITEFUNC_PAUSE;
     default: return CURL_WRITEFUNC_ERROR;
     }
 }
@@ -113,6 +131,10 @@ static void transfer_free(struct curl_transfer *transfer) {
     const struct curl_api *curl = transfer->driver->curl;
     for (int i = 0; i < transfer->name_count; i++) lookup_stop(&transfer->names[i].lookup);
     if (transfer->started) curl_loop_stop(transfer->driver->connections, transfer->easy);
+    if (transfer->connected) {
+        *transfer->prev_next = transfer->next;
+        if (transfer->next) transfer->next->prev_next = transfer->prev_next;
+    }
     if (transfer->easy) curl->easy_cleanup(transfer->easy);
     curl->slist_free_all(transfer->headers);
     curl->slist_free_all(transfer->addresses);
@@ -138,9 +160,9 @@ static enum http_error classify(const struct curl_transfer *transfer, CURLcode c
     case CURLE_USE_SSL_FAILED: return HTTP_ETLS;
     case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 is one */
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_BAD_CONTENT_ENCODING:
-    case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM: return HTTP_EPROTOCOL;
+    case CURLE_BAD_CONTENT_ENCODING: return HTTP_EPROTOCOL;
+    case CURLE_HTTP2: /* mostly a server that shuts down: GOAWAY, a stream refused or reset */
+    case CURLE_HTTP2_STREAM: return HTTP_ENETWORK;
     case CURLE_OUT_OF_MEMORY: /* so says curl 7.88 of a header line above 100 kB, too */
         return http_status(transfer->owner) ? HTTP_ENOMEM : HTTP_ETOOBIG;
     default: return transfer->connected ? HTTP_ENETWORK : HTTP_ECONNECT;
@@ -418,15 +440,34 @@ static void *driver_start(void *self, const struct http_request *request, struct
     return NULL;
 }
 
+/* Another transfer on the same connection that can be paused and resumed, or NULL. */
+static struct curl_transfer *find_sibling(const struct curl_transfer *transfer) {
+    if (!transfer->connected) return NULL;
+    for (struct curl_transfer *at = transfer->driver->connected; at; at = at->next)
+        if (at != transfer && !at->paused && at->local_port == transfer->local_port &&
+            at->remote_port == transfer->remote_port)
+            return at;
+    return NULL;
+}
+
 static void driver_stop(void *self, void *handle) {
-    (void)self;
-    transfer_free(handle);
+    struct curl_driver *driver = self;
+    struct curl_transfer *transfer = handle;
+    const struct curl_api *curl = driver->curl;
+    struct curl_transfer *sibling = find_sibling(transfer);
+    curl->easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L); /* close it if nobody shares it */
+    transfer_free(transfer);
+    if (!sibling || curl->version->version_num >= RESETS_AT_ONCE) return;
+    CURLcode code = curl->easy_pause(sibling->easy, CURLPAUSE_RECV);
+    if (code == CURLE_OK) code = curl->easy_pause(sibling->easy, CURLPAUSE_CONT);
+    if (code != CURLE_OK) end_with_code(sibling, code);
 }
 
 /* Calls on_body for what curl has kept, right here. */
 static void driver_resume(void *self, void *handle) {
     struct curl_driver *driver = self;
     struct curl_transfer *transfer = handle;
+    transfer->paused = false;
     CURLcode code = driver->curl->easy_pause(transfer->easy, CURLPAUSE_CONT);
     if (code != CURLE_OK) end_with_code(transfer, code);
 }
@@ -446,10 +487,9 @@ static void driver_free(void *self) {
     free(driver);
 }
 
-/* A setting, or else one of the variables; *out stays NULL when there is neither. */
-static bool choose(char **out, const char *setting, const char *variable, const char *other) {
+/* A setting, or else the variable; *out stays NULL when there is neither. */
+static bool choose(char **out, const char *setting, const char *variable) {
     if (!setting && variable) setting = getenv(variable);
-    if ((!setting || !*setting) && other) setting = getenv(other);
     if (!setting || !*setting) return true;
     *out = strdup(setting);
     return *out != NULL;
@@ -460,9 +500,11 @@ static bool apply_settings(struct curl_driver *driver, const struct http_setting
     if (!proxy_rules_init(&driver->rules, environment)) return false;
     if (settings->proxy && !proxy_rules_set(&driver->rules, settings->proxy, settings->no_proxy))
         return false;
-    if (!environment) return choose(&driver->ca_file, settings->ca_file, NULL, NULL);
-    return choose(&driver->ca_file, settings->ca_file, "CURL_CA_BUNDLE", "SSL_CERT_FILE") &&
-           choose(&driver->ca_dir, NULL, "SSL_CERT_DIR", NULL);
+    if (!choose(&driver->ca_file, settings->ca_file, environment ? "CURL_CA_BUNDLE" : NULL))
+        return false;
+    if (!environment || driver->ca_file) return true;
+    return choose(&driver->ca_file, NULL, "SSL_CERT_FILE") &&
+           choose(&driver->ca_dir, NULL, "SSL_CERT_DIR");
 }
 
 bool http_curl_driver(struct loop *loop, const struct http_settings *settings,

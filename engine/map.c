@@ -29,8 +29,8 @@ static inline void sip_round(uint64_t v[4]) {
     v[2] = rotate(v[2], 32);
 }
 
-/* Aumasson and Bernstein, "SipHash: a fast short-input PRF", with 1 and 3 rounds as in Rust's and
- * Python's tables. Words are read in the machine's byte order: the hash never leaves the process. */
+/* Aumasson and Bernstein, "SipHash: a fast short-input PRF", with 1 and 3 rounds as in the tables
+ * of Rust and Python. Words are read in the machine's byte order: hashes stay in the process. */
 uint32_t map_hash(const struct map_env *env, const char *bytes, size_t len) {
     uint64_t v[4] = {
         env->secret[0] ^ UINT64_C(0x736f6d6570736575),
@@ -104,44 +104,39 @@ int map_reserve(struct map *m, size_t more) {
     return resize(m, slot_count);
 }
 
-/* The slot that holds the key; NULL: none does. */
-static struct map_slot *find(const struct map *m, const char *key, size_t len) {
-    if (m->len == 0) return NULL;
-    uint32_t hash = map_hash(m->env, key, len);
+/* The slot that holds the key, or the free one where it belongs. There is at least one slot. */
+static struct map_slot *find(const struct map *m, uint32_t hash, const char *key, size_t len) {
     uint32_t mask = m->slot_count - 1;
-    for (uint32_t i = hash & mask; m->slots[i].object; i = (i + 1) & mask) {
+    uint32_t i = hash & mask;
+    for (; m->slots[i].object; i = (i + 1) & mask) {
         if (m->slots[i].hash != hash) continue;
         struct map_key other = m->key_of(m->slots[i].object);
-        if (other.len == len && (len == 0 || memcmp(other.data, key, len) == 0)) {
-            return &m->slots[i];
-        }
+        if (other.len == len && (len == 0 || memcmp(other.data, key, len) == 0)) break;
     }
-    return NULL;
+    return &m->slots[i];
 }
 
 void *map_get(const struct map *m, const char *key, size_t len) {
-    const struct map_slot *slot = find(m, key, len);
-    return slot ? slot->object : NULL;
+    if (m->len == 0) return NULL;
+    return find(m, map_hash(m->env, key, len), key, len)->object;
 }
 
-void map_put(struct map *m, void *object) {
+void *map_put(struct map *m, void *object) {
     assert(fits(m->slot_count, (size_t)m->len + 1));
     struct map_key key = m->key_of(object);
-    place(m, map_hash(m->env, key.data, key.len), object);
+    uint32_t hash = map_hash(m->env, key.data, key.len);
+    struct map_slot *slot = find(m, hash, key.data, key.len);
+    if (slot->object) return slot->object;
+    *slot = (struct map_slot){hash, object};
     m->len++;
-}
-
-void map_replace(struct map *m, void *object) {
-    struct map_key key = m->key_of(object);
-    struct map_slot *slot = find(m, key.data, key.len);
-    assert(slot);
-    slot->object = object;
+    return NULL;
 }
 
 void *map_remove(struct map *m, const char *key, size_t len) {
-    struct map_slot *slot = find(m, key, len);
-    if (!slot) return NULL;
+    if (m->len == 0) return NULL;
+    struct map_slot *slot = find(m, map_hash(m->env, key, len), key, len);
     void *object = slot->object;
+    if (!object) return NULL;
     uint32_t mask = m->slot_count - 1;
     uint32_t gap = (uint32_t)(slot - m->slots);
     for (uint32_t i = (gap + 1) & mask; m->slots[i].object; i = (i + 1) & mask) {

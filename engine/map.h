@@ -75,18 +75,16 @@ int map_reserve(struct map *m, size_t more);
 /* The object of this key, or NULL. */
 void *map_get(const struct map *m, const char *key, size_t len);
 
-/* Adds an object whose key is not there yet, in room that was reserved. */
-void map_put(struct map *m, void *object);
-
-/* Puts object in the place of the one with the same key, which must be there. */
-void map_replace(struct map *m, void *object);
+/* Adds an object, in room that was reserved. If there is one with the same key, that one stays and
+ * is returned; else NULL. */
+void *map_put(struct map *m, void *object);
 
 /* Takes the object of this key out and returns it, or NULL. */
 void *map_remove(struct map *m, const char *key, size_t len);
 
-/* Steps through all objects in no order: start with *at = 0, until it returns NULL. Meanwhile nothing
- * may be put in; the object that was returned last may be removed, and then (*at)-- steps back to
- * what took its place. Keys are not looked at. */
+/* Steps through all objects in no order: start with *at = 0, until it returns NULL. Meanwhile
+ * nothing may be put in; the object that was returned last may be removed, and then (*at)-- steps
+ * back to what took its place. Keys are not looked at. */
 void *map_next(const struct map *m, uint32_t *at);
 
 /* SipHash-1-3 of the bytes, folded to 32 bits. */

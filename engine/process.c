@@ -225,15 +225,15 @@ static void on_drained(struct timer *timer, void *user) {
     become_done(user);
 }
 
+static bool group_is_empty(const struct process *p) {
+    return kill(-p->pid, 0) != 0 && errno == ESRCH;
+}
+
 /* Done, when it has exited and both outputs have ended. After a TERM the rest of the group keeps
  * the time that it was given: the timer of the KILL decides. */
 static void check_done(struct process *p) {
-    if (p->exited && !p->done && !p->stopping && !p->output[0].end && !p->output[1].end)
-        become_done(p);
-}
-
-static bool group_is_empty(const struct process *p) {
-    return kill(-p->pid, 0) != 0 && errno == ESRCH;
+    if (!p->exited || p->done || p->output[0].end || p->output[1].end) return;
+    if (!p->stopping || group_is_empty(p)) become_done(p);
 }
 
 void process_exited(struct process *p, int exit_code, int signal) {

@@ -14,7 +14,7 @@ static void on_child_closed(uv_handle_t *handle) {
     free(handle->data);
 }
 
-static void on_exit(uv_process_t *uv, int64_t exit_code, int signum) {
+static void on_child_exit(uv_process_t *uv, int64_t exit_code, int signum) {
     struct child *child = uv->data;
     process_exited(child->process, (int)exit_code, signum);
 }
@@ -40,7 +40,7 @@ static int child_start(void *self, uv_loop_t *loop, const struct process_options
         stdio[i].data.fd = fds[i];
     }
     uv_process_options_t how = {
-        .exit_cb = on_exit,
+        .exit_cb = on_child_exit,
         .file = options->file,
         .args = unconst(options->args),
         .env = unconst(options->env),

@@ -189,30 +189,30 @@ static void notify(struct relay *r) {
     if (r->options.notify) r->options.notify(r->options.user);
 }
 
-int relay_push(struct relay *r, const struct relay_item *given, uint32_t *place) {
-    struct relay_item item = *given;
-    item.count = 1;
-    item.place = RELAY_NOWHERE;
+int relay_push(struct relay *r, const struct relay_item *item, uint32_t *place) {
+    struct relay_item fresh = *item;
+    fresh.count = 1;
+    fresh.place = RELAY_NOWHERE;
     if (place) *place = RELAY_NOWHERE;
     if (r->finished) {
         r->stats.late++;
-        release(r, &item);
+        release(r, &fresh);
         return 0;
     }
-    if (join_newest(r, &item)) {
+    if (join_newest(r, &fresh)) {
         r->stats.produced++;
         r->stats.merged++;
-        release(r, &item);
+        release(r, &fresh);
         return 0;
     }
     if (!node_reserve(r)) return -1;
     make_room(r);
     uint32_t ref = node_new(r);
-    item.place = ref - 1;
-    node_at(r, ref)->item = item;
+    fresh.place = ref - 1;
+    node_at(r, ref)->item = fresh;
     append(r, ref);
     r->stats.produced++;
-    if (place) *place = item.place;
+    if (place) *place = fresh.place;
     if (r->len == 1) notify(r);
     return 0;
 }

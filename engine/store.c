@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- Calls and replies ------------------------------------------------------------------------ */
+/* ---- Calls and replies --------------------------------------------------------------- */
 
 void store_submit(struct store *store, const struct store_call *call, struct store_reply *reply) {
     reply->finished = false;
@@ -44,7 +44,7 @@ void store_close(struct store *store) {
     store->ops->close(store);
 }
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names --------------------------------------------------------------------------- */
 
 static const char *const OP_NAMES[STORE_OP_COUNT] = {
     [STORE_GET_SESSION] = "get_session",
@@ -192,76 +192,75 @@ int64_t store_scope_of(struct store_str word) {
     return word_of(SCOPES, SCOPE_COUNT, word);
 }
 
-/* ---- Columns ---------------------------------------------------------------------------------- */
+/* ---- Columns ------------------------------------------------------------------------- */
 
 static const struct store_column SESSION_COLUMNS[] = {
-    {"id", STORE_TEXT, true, offsetof(struct store_session, id)},
-    {"created_at", STORE_TEXT, true, offsetof(struct store_session, created_at)},
-    {"updated_at", STORE_TEXT, true, offsetof(struct store_session, updated_at)},
-    {"harness", STORE_TEXT, false, offsetof(struct store_session, harness)},
-    {"metadata", STORE_JSON, false, offsetof(struct store_session, metadata)},
-    {"run_count", STORE_INT, true, offsetof(struct store_session, run_count)},
+    {"id", STORE_TEXT, true, offsetof(struct store_session, id), 0},
+    {"created_at", STORE_TEXT, true, offsetof(struct store_session, created_at), 0},
+    {"updated_at", STORE_TEXT, true, offsetof(struct store_session, updated_at), 0},
+    {"harness", STORE_TEXT, false, offsetof(struct store_session, harness), 0},
+    {"metadata", STORE_JSON, false, offsetof(struct store_session, metadata), 0},
+    {"run_count", STORE_INT, true, offsetof(struct store_session, run_count), 0},
 };
 
 static const struct store_column MESSAGE_COLUMNS[] = {
-    {"id", STORE_TEXT, true, offsetof(struct store_message, id)},
-    {"timestamp", STORE_TEXT, true, offsetof(struct store_message, timestamp)},
-    {"run_id", STORE_TEXT, false, offsetof(struct store_message, run_id)},
-    {"tool_call_id", STORE_TEXT, false, offsetof(struct store_message, tool_call_id)},
-    {"content", STORE_JSON, false, offsetof(struct store_message, content)},
-    {"tool_calls", STORE_JSON, false, offsetof(struct store_message, tool_calls)},
-    {"provider", STORE_JSON, false, offsetof(struct store_message, provider)},
-    {"extra", STORE_EXTRA, false, offsetof(struct store_message, extra)},
-    {"role", STORE_ROLE_WORD, true, offsetof(struct store_message, role)},
+    {"id", STORE_TEXT, true, offsetof(struct store_message, id), 0},
+    {"timestamp", STORE_TEXT, true, offsetof(struct store_message, timestamp), 0},
+    {"run_id", STORE_TEXT, false, offsetof(struct store_message, run_id), 0},
+    {"tool_call_id", STORE_TEXT, false, offsetof(struct store_message, tool_call_id), 0},
+    {"content", STORE_JSON, false, offsetof(struct store_message, content), 0},
+    {"tool_calls", STORE_JSON, false, offsetof(struct store_message, tool_calls), 0},
+    {"provider", STORE_JSON, false, offsetof(struct store_message, provider), 0},
+    {"extra", STORE_EXTRA, false, offsetof(struct store_message, extra), 0},
+    {"role", STORE_ROLE_WORD, true, offsetof(struct store_message, role), 0},
 };
 
 static const struct store_column RUN_COLUMNS[] = {
-    {"id", STORE_TEXT, true, offsetof(struct store_run, id)},
-    {"started_at", STORE_TEXT, true, offsetof(struct store_run, started_at)},
-    {"session_id", STORE_TEXT, true, offsetof(struct store_run, session_id)},
-    {"target", STORE_TEXT, true, offsetof(struct store_run, target)},
-    {"harness", STORE_TEXT, false, offsetof(struct store_run, harness)},
-    {"finished_at", STORE_TEXT, false, offsetof(struct store_run, finished_at)},
-    {"input", STORE_JSON, false, offsetof(struct store_run, input)},
-    {"output", STORE_JSON, false, offsetof(struct store_run, output)},
-    {"error", STORE_JSON, false, offsetof(struct store_run, error)},
-    {"metadata", STORE_JSON, false, offsetof(struct store_run, metadata)},
-    {"extra", STORE_EXTRA, false, offsetof(struct store_run, extra)},
-    {"kind", STORE_KIND_WORD, true, offsetof(struct store_run, kind)},
-    {"status", STORE_STATUS_WORD, true, offsetof(struct store_run, status)},
-    {"attempt", STORE_INT, false, offsetof(struct store_run, attempt)},
+    {"id", STORE_TEXT, true, offsetof(struct store_run, id), 0},
+    {"started_at", STORE_TEXT, true, offsetof(struct store_run, started_at), 0},
+    {"session_id", STORE_TEXT, true, offsetof(struct store_run, session_id), 0},
+    {"target", STORE_TEXT, true, offsetof(struct store_run, target), 0},
+    {"harness", STORE_TEXT, false, offsetof(struct store_run, harness), 0},
+    {"finished_at", STORE_TEXT, false, offsetof(struct store_run, finished_at), 0},
+    {"input", STORE_JSON, false, offsetof(struct store_run, input), 0},
+    {"output", STORE_JSON, false, offsetof(struct store_run, output), 0},
+    {"error", STORE_JSON, false, offsetof(struct store_run, error), 0},
+    {"metadata", STORE_JSON, false, offsetof(struct store_run, metadata), 0},
+    {"extra", STORE_EXTRA, false, offsetof(struct store_run, extra), 0},
+    {"kind", STORE_KIND_WORD, true, offsetof(struct store_run, kind), 0},
+    {"status", STORE_STATUS_WORD, true, offsetof(struct store_run, status), 0},
+    {"attempt", STORE_INT, false, offsetof(struct store_run, attempt), 1},
 };
 
 static const struct store_column EVENT_COLUMNS[] = {
-    {"id", STORE_TEXT, true, offsetof(struct store_event, id)},
-    {"at", STORE_TEXT, true, offsetof(struct store_event, at)},
-    {"type", STORE_TEXT, true, offsetof(struct store_event, type)},
-    {"payload", STORE_JSON, false, offsetof(struct store_event, payload)},
-    {"seq", STORE_INT, true, offsetof(struct store_event, seq)},
+    {"id", STORE_TEXT, true, offsetof(struct store_event, id), 0},
+    {"at", STORE_TEXT, true, offsetof(struct store_event, at), 0},
+    {"type", STORE_TEXT, true, offsetof(struct store_event, type), 0},
+    {"payload", STORE_JSON, false, offsetof(struct store_event, payload), 0},
+    {"seq", STORE_INT, true, offsetof(struct store_event, seq), 1},
 };
 
 static const struct store_column ENTRY_COLUMNS[] = {
-    {"key", STORE_TEXT, true, offsetof(struct store_entry, key)},
-    {"value", STORE_JSON, true, offsetof(struct store_entry, value)},
-    {"tags", STORE_JSON, false, offsetof(struct store_entry, tags)},
-    {"metadata", STORE_JSON, false, offsetof(struct store_entry, metadata)},
-    {"created_ms", STORE_INT, true, offsetof(struct store_entry, created_ms)},
-    {"updated_ms", STORE_INT, true, offsetof(struct store_entry, updated_ms)},
-    {"expires_ms", STORE_INT, false, offsetof(struct store_entry, expires_ms)},
+    {"key", STORE_TEXT, true, offsetof(struct store_entry, key), 0},
+    {"value", STORE_JSON, true, offsetof(struct store_entry, value), 0},
+    {"tags", STORE_JSON, false, offsetof(struct store_entry, tags), 0},
+    {"metadata", STORE_JSON, false, offsetof(struct store_entry, metadata), 0},
+    {"created_ms", STORE_INT, true, offsetof(struct store_entry, created_ms), 0},
+    {"updated_ms", STORE_INT, true, offsetof(struct store_entry, updated_ms), 0},
+    {"expires_ms", STORE_INT, false, offsetof(struct store_entry, expires_ms), 0},
 };
 
-const struct store_shape store_session_shape = {
-    "session", SESSION_COLUMNS, 5, 1, sizeof(struct store_session)};
-const struct store_shape store_message_shape = {
-    "message", MESSAGE_COLUMNS, 8, 1, sizeof(struct store_message)};
-const struct store_shape store_run_shape = {
-    "run", RUN_COLUMNS, 11, 3, sizeof(struct store_run)};
-const struct store_shape store_event_shape = {
-    "event", EVENT_COLUMNS, 4, 1, sizeof(struct store_event)};
-const struct store_shape store_entry_shape = {
-    "memory entry", ENTRY_COLUMNS, 4, 3, sizeof(struct store_entry)};
+const struct store_shape store_session_shape = {"session", SESSION_COLUMNS, 5, 1,
+                                                sizeof(struct store_session)};
+const struct store_shape store_message_shape = {"message", MESSAGE_COLUMNS, 8, 1,
+                                                sizeof(struct store_message)};
+const struct store_shape store_run_shape = {"run", RUN_COLUMNS, 11, 3, sizeof(struct store_run)};
+const struct store_shape store_event_shape = {"event", EVENT_COLUMNS, 4, 1,
+                                              sizeof(struct store_event)};
+const struct store_shape store_entry_shape = {"memory entry", ENTRY_COLUMNS, 4, 3,
+                                              sizeof(struct store_entry)};
 
-/* ---- Text and JSON ---------------------------------------------------------------------------- */
+/* ---- Text and JSON ------------------------------------------------------------------- */
 
 int store_str_cmp(struct store_str a, struct store_str b) {
     size_t n = a.len < b.len ? a.len : b.len;

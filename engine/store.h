@@ -37,7 +37,7 @@ struct store_str {
     size_t len;
 };
 
-/* ---- Records: the columns that engines index, filter and sort by, and the rest ---------------- */
+/* ---- Records: the columns that engines index, filter and sort by, and the rest ------- */
 
 /* 0 stands for "not given" in each of these. */
 enum store_role { STORE_SYSTEM = 1, STORE_USER, STORE_ASSISTANT, STORE_TOOL };
@@ -84,7 +84,7 @@ struct store_event {
 struct store_lease {
     struct store_str run_id, session_id, worker_id, lease_id;
     struct store_str harness, workflow_id, version, input; /* input: JSON, that of the first call */
-    int64_t attempt;       /* 1, 2, 3, ... */
+    int64_t attempt;                                       /* 1, 2, 3, ... */
     int64_t resumed;       /* 1: an earlier attempt committed a step */
     int64_t last_sequence; /* the highest committed, 0: none */
     int64_t steps;         /* how many are committed; they are read by get_step or list_steps */
@@ -116,7 +116,7 @@ struct store_entry {
     double score;       /* of memory_search: above 0, at most 1 */
 };
 
-/* Handle, checkpoint, result and inspection of a workspace in one: each method fills what it says. */
+/* Handle, checkpoint, result and inspection of a workspace in one: methods fill what they say. */
 struct store_workspace {
     struct store_str workspace_ref, run_id, session_id, state, checkpoint_ref, snapshot_ref;
     struct store_str step_id, created_at, updated_at, committed_at, expires_at;
@@ -124,7 +124,7 @@ struct store_workspace {
     int64_t sequence, attempt, size_bytes, deleted_bytes, deleted_files, retry_after_ms, partial;
 };
 
-/* ---- Calls ------------------------------------------------------------------------------------ */
+/* ---- Calls --------------------------------------------------------------------------- */
 
 enum store_op {
     /* Sessions. */
@@ -151,30 +151,30 @@ enum store_op {
     STORE_APPEND_EVENTS, /* in.events. STORE_EDUPLICATE_EVENT: a seq is there already */
     STORE_LIST_EVENTS,   /* in.page (limit: the first n; after_seq) -> events */
     /* Durable runs. A run and its durable state are one record. */
-    STORE_ACQUIRE_RUN, /* in.acquire -> 1 lease. Makes the run (queued or not), or takes over one
+    STORE_ACQUIRE_RUN,    /* in.acquire -> 1 lease. Makes the run (queued or not), or takes over one
                           whose lease is over, or is held by the same worker, whose older lease is
                           void then. STORE_ERUN_FINISHED (succeeded, cancelled), STORE_ERUN_CONFLICT
                           (other input, workflow or session), STORE_ELEASE (held elsewhere) */
-    STORE_RENEW_LEASE, /* id, in.lease (lease_id, ttl_ms) -> 1 lease. STORE_ELEASE: lost */
-    STORE_RELEASE_RUN, /* id, in.lease. The run stays as it is; a lease that is lost: nothing */
-    STORE_START_STEP,  /* id, in.step: recorded as started, so that it is in doubt until committed */
-    STORE_COMMIT_STEP, /* id, in.step: output, event and workspace checkpoint in one commit.
+    STORE_RENEW_LEASE,    /* id, in.lease (lease_id, ttl_ms) -> 1 lease. STORE_ELEASE: lost */
+    STORE_RELEASE_RUN,    /* id, in.lease. The run stays as it is; a lease that is lost: nothing */
+    STORE_START_STEP,     /* id, in.step: recorded as started; it is in doubt until committed */
+    STORE_COMMIT_STEP,    /* id, in.step: output, event and workspace checkpoint in one commit.
                           STORE_ELEASE, STORE_ESTEP (committed before with another output) */
-    STORE_GET_STEP,    /* id, in.step.step_id -> 0 or 1 step */
-    STORE_LIST_STEPS,  /* id -> steps by sequence, those in doubt last */
+    STORE_GET_STEP,       /* id, in.step.step_id -> 0 or 1 step */
+    STORE_LIST_STEPS,     /* id -> steps by sequence, those in doubt last */
     STORE_REQUEST_CANCEL, /* id: seen by its owner at the next renewal; without one, cancels it */
     /* Waits and work. */
     STORE_ENQUEUE_RUN, /* in.enqueue -> 1 run: the new one, or the one of that id that exists */
     STORE_CLAIM_RUN,   /* in.claim -> 0 or 1 lease of a run that is queued and due, woken, or whose
                           lease is over */
-    STORE_PUT_WAIT,    /* id, in.wait: parks the run (waiting) and releases its lease, in one commit */
+    STORE_PUT_WAIT,    /* id, in.wait: parks the run (waiting), releases its lease, in one commit */
     STORE_SIGNAL_WAIT, /* id, in.wait (name, payload, event_id): delivers; the run may be claimed.
                           The same event_id counts once. Kept when it comes before the wait */
     STORE_LIST_WAITS,  /* in.waits -> waits by deadline */
     /* Memory, by scope. An entry whose time is over is absent for all of them. */
     STORE_MEMORY_GET,    /* in.memory (scope, key) -> 0 or 1 entry */
-    STORE_MEMORY_PUT,    /* (scope, key, value, tags?, metadata?, ttl_ms): tags and metadata that are
-                            not given stay as they were, the time to live does not */
+    STORE_MEMORY_PUT,    /* (scope, key, value, tags?, metadata?, ttl_ms): tags and metadata that
+                            are not given stay as they were, the time to live does not */
     STORE_MEMORY_DELETE, /* (scope, key). Unknown: nothing happens */
     STORE_MEMORY_LIST,   /* (scope, prefix?, cursor?, limit) -> entries by key, behind the cursor */
     STORE_MEMORY_SEARCH, /* (scope, text, tags?, metadata?, limit) -> entries, best first, that hold
@@ -198,9 +198,9 @@ enum store_op {
 /* Of the list methods. A cursor excludes its own row. One that is not in the list is ignored; one
  * that only fails the filters still marks its place. */
 struct store_page {
-    int64_t limit;              /* negative: no limit */
-    struct store_str before;    /* absent: none */
-    int64_t after_seq;          /* of events; 0: from the first */
+    int64_t limit;               /* negative: no limit */
+    struct store_str before;     /* absent: none */
+    int64_t after_seq;           /* of events; 0: from the first */
     struct store_str session_id; /* of runs; absent: of all sessions */
     struct store_str harness;    /* of runs */
     int64_t status;              /* of runs; 0: any */
@@ -333,12 +333,12 @@ struct store_call {
     } in;
 };
 
-/* ---- Replies ---------------------------------------------------------------------------------- */
+/* ---- Replies ------------------------------------------------------------------------- */
 
 enum store_error {
     STORE_OK,
     STORE_ENOMEM,
-    STORE_ENOTSUP,  /* this engine does not offer the method */
+    STORE_ENOTSUP, /* this engine does not offer the method */
     STORE_ECLOSED,
     STORE_ECANCELLED,
     STORE_EBACKEND, /* disk, network, server: see detail */
@@ -451,7 +451,7 @@ int64_t store_kind_of(struct store_str word);
 int64_t store_status_of(struct store_str word);
 int64_t store_scope_of(struct store_str word);
 
-/* ---- Records by table, for engines and bindings that treat all columns alike ------------------ */
+/* ---- Records by table, for engines and bindings that treat all columns alike --------- */
 
 enum store_column_type {
     STORE_TEXT,  /* struct store_str */
@@ -468,7 +468,10 @@ struct store_column {
     enum store_column_type type;
     bool required;
     size_t offset; /* in the record's struct */
+    int64_t least; /* of an integer */
 };
+
+enum { STORE_COLUMNS_MAX = 16 };
 
 /* The columns that are texts come first: the id, then what rows are sorted by. */
 struct store_shape {

@@ -9,7 +9,7 @@
 
 #include "store_memory_impl.h"
 
-/* ---- Records ---------------------------------------------------------------------------------- */
+/* ---- Records ------------------------------------------------------------------------- */
 
 static const uint32_t ABSENT = UINT32_MAX;
 
@@ -141,26 +141,7 @@ void records_free(struct memory *m, struct records *records) {
     *records = (struct records){0};
 }
 
-/* ---- Lists ------------------------------------------------------------------------------------ */
-
-/* What is new mostly belongs at one of the ends; the rest walks from the newest. */
-void links_insert(struct links *links, struct link *link, link_record_fn record_of) {
-    const struct record *record = record_of(link);
-    struct link *older = links->newest;
-    if (links->oldest && record_cmp(record_of(links->oldest), record) > 0) older = NULL;
-    while (older && record_cmp(record_of(older), record) > 0) older = older->older;
-    link->older = older;
-    link->newer = older ? older->newer : links->oldest;
-    *(link->older ? &link->older->newer : &links->oldest) = link;
-    *(link->newer ? &link->newer->older : &links->newest) = link;
-}
-
-void links_remove(struct links *links, struct link *link) {
-    *(link->older ? &link->older->newer : &links->oldest) = link->newer;
-    *(link->newer ? &link->newer->older : &links->newest) = link->older;
-}
-
-/* ---- Replies ---------------------------------------------------------------------------------- */
+/* ---- Replies ------------------------------------------------------------------------- */
 
 static void memory_free(struct memory *m) {
     if (--m->refs > 0) return;
@@ -180,8 +161,8 @@ enum store_error reply_reserve(struct memory *m, struct store_reply *reply, size
     if (rows <= reply->rows_size / sizeof(struct memory_row)) return STORE_OK;
     bool few = reply->rows == reply->few;
     size_t size = rows * sizeof(struct memory_row);
-    void *block = allocator_resize(&m->allocator, few ? NULL : reply->rows,
-                                   few ? 0 : reply->rows_size, size);
+    void *block =
+        allocator_resize(&m->allocator, few ? NULL : reply->rows, few ? 0 : reply->rows_size, size);
     if (!block) return STORE_ENOMEM;
     if (few) memcpy(block, reply->few, reply->count * sizeof(struct memory_row));
     reply->rows = block;
@@ -203,7 +184,8 @@ void reply_truncate(struct memory *m, struct store_reply *reply, size_t rows) {
     while (reply->count > rows) record_unref(m, reply_rows(reply)[--reply->count].record);
 }
 
-enum store_error reply_fail(struct store_reply *reply, enum store_error error, struct store_str id) {
+enum store_error reply_fail(struct store_reply *reply, enum store_error error,
+                            struct store_str id) {
     size_t len = id.len < STORE_DETAIL_MAX - 1 ? id.len : STORE_DETAIL_MAX - 1;
     for (size_t i = 0; i < len; i++) {
         char c = id.data[i];
@@ -236,7 +218,7 @@ static void memory_row(const struct store_reply *reply, size_t i, union store_ro
     if (r->record->shape == &store_entry_shape) row->entry.score = r->score;
 }
 
-/* ---- The store -------------------------------------------------------------------------------- */
+/* ---- The store ----------------------------------------------------------------------- */
 
 static const memory_fn OPERATIONS[STORE_OP_COUNT] = {
     [STORE_GET_SESSION] = memory_get_session,
@@ -290,12 +272,11 @@ static void memory_close(struct store *store) {
 }
 
 static const char *const CAPABILITIES[] = {
-    "memory.kv",  "memory.list",    "memory.delete", "memory.search", "memory.ttl",
-    "memory.run", "memory.session", "memory.agent",  "memory.user",   "memory.tenant",
-    NULL,
+    "memory.kv",      "memory.list",  "memory.delete", "memory.search", "memory.ttl", "memory.run",
+    "memory.session", "memory.agent", "memory.user",   "memory.tenant", NULL,
 };
 
-static const struct store_ops MEMORY_OPS = {
+const struct store_ops store_memory_ops = {
     .name = "memory",
     .capabilities = CAPABILITIES,
     .submit = memory_submit,
@@ -336,11 +317,12 @@ struct store *store_memory_new(const struct store_memory_options *options) {
     if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) return NULL;
     struct memory *m = allocator_resize(&allocator, NULL, 0, sizeof *m);
     if (!m) return NULL;
-    *m = (struct memory){.base = {&MEMORY_OPS},
+    *m = (struct memory){.base = {&store_memory_ops},
                          .allocator = allocator,
                          .env = {&m->allocator, {secret[0], secret[1]}},
                          .loop = options->loop,
-                         .refs = 1};
+                         .refs = 1,
+                         .random = secret[0] | 1};
     map_init(&m->sessions, &m->env, session_key);
     map_init(&m->runs, &m->env, run_key);
     for (int kind = 0; kind < MEMORY_SCOPES; kind++) {

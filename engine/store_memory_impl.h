@@ -7,9 +7,9 @@
  * and reserve all its room first, and then commit by moving pointers, which cannot fail.
  *
  *     memory -> sessions (map by id) -> session -> messages, sorted; their ids in a map
- *                                               -> its runs, newest first (linked)
+ *                                               -> its runs, newest first
  *            -> runs (map by id)     -> run     -> events, sorted
- *            -> all runs, all sessions, newest first (linked)
+ *            -> all runs, all sessions, newest first
  *            -> scopes (map by id, one a kind) -> scope -> entries, sorted by key */
 #ifndef HARNESS_ENGINE_STORE_MEMORY_IMPL_H
 #define HARNESS_ENGINE_STORE_MEMORY_IMPL_H
@@ -29,34 +29,37 @@ struct records {
     uint32_t cap;
 };
 
-/* A place in a list that is sorted by (second column, id). */
-struct link {
-    struct link *older;
-    struct link *newer;
+/* Records by (second column, id), to be walked from the newest to the oldest. The node is embedded
+ * in what it stands for. */
+struct order_node {
+    struct order_node *older;
+    struct order_node *newer;
+    struct order_node *parent;
+    uint64_t rank;
 };
 
-struct links {
-    struct link *oldest;
-    struct link *newest;
-};
+typedef struct record *(*order_record_fn)(const struct order_node *node);
 
-typedef struct record *(*link_record_fn)(const struct link *link);
+struct order {
+    struct order_node *root;
+    struct order_node *newest;
+};
 
 struct session {
-    struct record *record; /* NULL: it has only messages or runs */
-    struct link in_all;    /* while it has a record */
+    struct record *record;    /* NULL: it has only messages or runs */
+    struct order_node in_all; /* while it has a record */
     struct records messages;
     struct map message_ids; /* id -> record */
-    struct links runs;
+    struct order runs;
     size_t id_len;
     char id[];
 };
 
 struct run {
-    struct record *record; /* NULL: it has only events */
+    struct record *record;   /* NULL: it has only events */
     struct session *session; /* NULL as long as record is */
-    struct link in_session;
-    struct link in_all;
+    struct order_node in_session;
+    struct order_node in_all;
     struct records events;
     size_t id_len;
     char id[];
@@ -79,8 +82,9 @@ struct memory {
     struct map sessions;
     struct map runs;
     struct map scopes[MEMORY_SCOPES];
-    struct links all_sessions;
-    struct links all_runs;
+    struct order all_sessions;
+    struct order all_runs;
+    uint64_t random; /* for the ranks of order nodes */
 };
 
 /* A row of a reply. */
@@ -94,8 +98,8 @@ struct memory_row {
 
 /* ---- records ---- */
 
-/* A record with one reference, made of a row (a struct of that shape). NULL: no memory, or a text of
- * 4 GiB or more. */
+/* A record with one reference, made of a row (a struct of that shape). NULL: no memory, or a text
+ * of 4 GiB or more. */
 struct record *record_new(struct memory *m, const struct store_shape *shape, const void *row);
 void record_unref(struct memory *m, struct record *record);
 /* Puts the record in the place of the one in *slot, which loses a reference. */
@@ -115,10 +119,13 @@ void records_insert(struct records *records, uint32_t at, struct record *record)
 /* Lets go of all items and the array. */
 void records_free(struct memory *m, struct records *records);
 
-/* ---- lists ---- */
+/* ---- order (store_memory_order.c) ---- */
 
-void links_insert(struct links *links, struct link *link, link_record_fn record_of);
-void links_remove(struct links *links, struct link *link);
+void order_insert(struct memory *m, struct order *order, struct order_node *node,
+                  order_record_fn record_of);
+void order_remove(struct order *order, struct order_node *node);
+/* The next older one, NULL at the end. */
+struct order_node *order_older(const struct order_node *node);
 
 /* ---- replies ---- */
 
@@ -154,7 +161,7 @@ void messages_commit(struct session *session, size_t count);
 void run_delete(struct memory *m, struct run *run);
 void run_free(struct memory *m, struct run *run);
 /* The run of a session's list. */
-struct run *run_of_session_link(const struct link *link);
+struct run *run_of_session_node(const struct order_node *node);
 
 /* ---- memory (store_memory_kv.c) ---- */
 
@@ -190,8 +197,7 @@ enum store_error memory_replace_messages(struct memory *, const struct store_cal
 enum store_error memory_create_run(struct memory *, const struct store_call *,
                                    struct store_reply *);
 enum store_error memory_get_run(struct memory *, const struct store_call *, struct store_reply *);
-enum store_error memory_list_runs(struct memory *, const struct store_call *,
-                                  struct store_reply *);
+enum store_error memory_list_runs(struct memory *, const struct store_call *, struct store_reply *);
 enum store_error memory_finish_run(struct memory *, const struct store_call *,
                                    struct store_reply *);
 enum store_error memory_append_events(struct memory *, const struct store_call *,
@@ -200,11 +206,9 @@ enum store_error memory_list_events(struct memory *, const struct store_call *,
                                     struct store_reply *);
 enum store_error memory_kv_get(struct memory *, const struct store_call *, struct store_reply *);
 enum store_error memory_kv_put(struct memory *, const struct store_call *, struct store_reply *);
-enum store_error memory_kv_delete(struct memory *, const struct store_call *,
-                                  struct store_reply *);
+enum store_error memory_kv_delete(struct memory *, const struct store_call *, struct store_reply *);
 enum store_error memory_kv_list(struct memory *, const struct store_call *, struct store_reply *);
-enum store_error memory_kv_search(struct memory *, const struct store_call *,
-                                  struct store_reply *);
+enum store_error memory_kv_search(struct memory *, const struct store_call *, struct store_reply *);
 enum store_error memory_kv_sweep(struct memory *, const struct store_call *, struct store_reply *);
 
 #endif

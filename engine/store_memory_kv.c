@@ -1,8 +1,8 @@
 /* store_memory_kv.c - the memory engine's memory: values under keys, in scopes.
  *
- * A scope is an array of entries sorted by key, which serves lookups, prefixes and cursors alike. It
- * exists while it has entries. An entry whose time is over is absent to every reader; its room is
- * taken back when the scope needs room, and by sweep. */
+ * A scope is an array of entries sorted by key, which serves lookups, prefixes and cursors alike.
+ * It exists while it has entries. An entry whose time is over is absent to every reader; its room
+ * is taken back when the scope needs room, and by sweep. */
 #include <string.h>
 
 #include "store_memory_impl.h"

@@ -12,11 +12,10 @@ static struct run *run_find(const struct memory *m, struct store_str id) {
     return map_get(&m->runs, id.data, id.len);
 }
 
-static struct run *run_ensure(struct memory *m, struct store_str id) {
-    struct run *run = run_find(m, id);
-    if (run) return run;
+/* An empty run of an id that is not there yet; NULL: no memory. */
+static struct run *run_new(struct memory *m, struct store_str id) {
     if (map_reserve(&m->runs, 1) != 0) return NULL;
-    run = allocator_resize(&m->allocator, NULL, 0, sizeof *run + id.len);
+    struct run *run = allocator_resize(&m->allocator, NULL, 0, sizeof *run + id.len);
     if (!run) return NULL;
     *run = (struct run){.id_len = id.len};
     memcpy(run->id, id.data, id.len);
@@ -33,34 +32,34 @@ void run_free(struct memory *m, struct run *run) {
 void run_delete(struct memory *m, struct run *run) {
     scope_delete(m, STORE_SCOPE_RUN, run->id, run->id_len);
     map_remove(&m->runs, run->id, run->id_len);
-    if (run->record) links_remove(&m->all_runs, &run->in_all);
+    if (run->record) order_remove(&m->all_runs, &run->in_all);
     run_free(m, run);
 }
 
-/* Frees a run that run_ensure made for an operation that then failed. */
+/* Frees a run that run_new made for an operation that then failed. */
 static void run_drop_if_empty(struct memory *m, struct run *run) {
     if (run->record || run->events.count > 0) return;
     map_remove(&m->runs, run->id, run->id_len);
     run_free(m, run);
 }
 
-static struct run *run_of_all_link(const struct link *link) {
-    return (struct run *)((char *)(uintptr_t)link - offsetof(struct run, in_all));
+static struct run *run_of_all_node(const struct order_node *node) {
+    return (struct run *)((char *)(uintptr_t)node - offsetof(struct run, in_all));
 }
 
-struct run *run_of_session_link(const struct link *link) {
-    return (struct run *)((char *)(uintptr_t)link - offsetof(struct run, in_session));
+struct run *run_of_session_node(const struct order_node *node) {
+    return (struct run *)((char *)(uintptr_t)node - offsetof(struct run, in_session));
 }
 
-static struct record *record_of_all(const struct link *link) {
-    return run_of_all_link(link)->record;
+static struct record *record_of_all(const struct order_node *node) {
+    return run_of_all_node(node)->record;
 }
 
-static struct record *record_of_session(const struct link *link) {
-    return run_of_session_link(link)->record;
+static struct record *record_of_session(const struct order_node *node) {
+    return run_of_session_node(node)->record;
 }
 
-/* ---- Runs ------------------------------------------------------------------------------------- */
+/* ---- Runs ---------------------------------------------------------------------------- */
 
 /* What create_run says of a run that is there already. */
 static enum store_error create_again(const struct run *run, const struct store_run *wanted,
@@ -82,16 +81,16 @@ enum store_error memory_create_run(struct memory *m, const struct store_call *ca
     struct record *record = record_new(m, &store_run_shape, row);
     if (!record) return STORE_ENOMEM;
     struct session *session = session_ensure(m, row->session_id);
-    run = session ? run_ensure(m, row->id) : NULL;
-    if (!run) {
+    if (session && !run) run = run_new(m, row->id);
+    if (!session || !run) {
         if (session) session_drop_if_empty(m, session);
         record_unref(m, record);
         return STORE_ENOMEM;
     }
     run->record = record;
     run->session = session;
-    links_insert(&session->runs, &run->in_session, record_of_session);
-    links_insert(&m->all_runs, &run->in_all, record_of_all);
+    order_insert(m, &session->runs, &run->in_session, record_of_session);
+    order_insert(m, &m->all_runs, &run->in_all, record_of_all);
     return STORE_OK;
 }
 
@@ -118,21 +117,21 @@ enum store_error memory_list_runs(struct memory *m, const struct store_call *cal
     const struct session *session = of_session ? session_find(m, page->session_id) : NULL;
     if (of_session && !session) return STORE_OK;
 
-    const struct link *link = of_session ? session->runs.newest : m->all_runs.newest;
+    const struct order_node *node = of_session ? session->runs.newest : m->all_runs.newest;
     const struct run *before = page->before.data ? run_find(m, page->before) : NULL;
     if (before && before->record && (!of_session || before->session == session)) {
-        link = of_session ? before->in_session.older : before->in_all.older;
+        node = order_older(of_session ? &before->in_session : &before->in_all);
     }
-    for (; link; link = link->older) {
+    for (; node; node = order_older(node)) {
         if (page->limit >= 0 && reply->count >= (uint64_t)page->limit) break;
-        const struct run *run = of_session ? run_of_session_link(link) : run_of_all_link(link);
+        const struct run *run = of_session ? run_of_session_node(node) : run_of_all_node(node);
         if (!run_matches(run, page)) continue;
         if (reply_add(m, reply, run->record) != STORE_OK) return STORE_ENOMEM;
     }
     return STORE_OK;
 }
 
-/* ---- Events ----------------------------------------------------------------------------------- */
+/* ---- Events -------------------------------------------------------------------------- */
 
 static int64_t seq_of(const struct record *event) {
     return event->ints[0];
@@ -208,7 +207,8 @@ enum store_error memory_append_events(struct memory *m, const struct store_call 
                                       struct store_reply *reply) {
     const struct store_events *events = &call->in.events;
     if (events->count == 0) return STORE_OK;
-    struct run *run = run_ensure(m, call->id);
+    struct run *run = run_find(m, call->id);
+    if (!run) run = run_new(m, call->id);
     if (!run) return STORE_ENOMEM;
     enum store_error error = events_stage(m, run, events, reply);
     if (error) {
@@ -236,7 +236,7 @@ enum store_error memory_list_events(struct memory *m, const struct store_call *c
     return STORE_OK;
 }
 
-/* ---- The end of a run -------------------------------------------------------------------------- */
+/* ---- The end of a run ---------------------------------------------------------------- */
 
 static enum store_error finish_check(const struct run *run, const struct store_run *old,
                                      const struct store_call *call, struct store_reply *reply) {

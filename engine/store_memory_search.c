@@ -27,7 +27,7 @@ struct text {
     bool json; /* a backslash begins an escape, which separates words */
 };
 
-/* ---- Words ------------------------------------------------------------------------------------ */
+/* ---- Words --------------------------------------------------------------------------- */
 
 /* Decodes the UTF-8 sequence at p; a broken one is read as one byte. Returns its length. */
 static size_t decode(const char *p, const char *end, uint32_t *code) {
@@ -125,7 +125,8 @@ static bool next_word(struct text *text, struct word *word) {
 static int word_cmp(const void *a, const void *b) {
     const struct word *x = a;
     const struct word *y = b;
-    return store_str_cmp((struct store_str){x->bytes, x->len}, (struct store_str){y->bytes, y->len});
+    return store_str_cmp((struct store_str){x->bytes, x->len},
+                         (struct store_str){y->bytes, y->len});
 }
 
 static void query_init(struct query *query, struct store_str text) {
@@ -144,7 +145,7 @@ static void query_init(struct query *query, struct store_str text) {
     }
 }
 
-/* ---- Matching --------------------------------------------------------------------------------- */
+/* ---- Matching ------------------------------------------------------------------------ */
 
 static void count_words(const struct query *query, struct store_str text, bool json,
                         uint32_t *counts) {

@@ -39,21 +39,18 @@ void session_drop_if_empty(struct memory *m, struct session *session) {
     session_free(m, session);
 }
 
-static struct session *session_of_link(const struct link *link) {
-    return (struct session *)((char *)(uintptr_t)link - offsetof(struct session, in_all));
-}
-
-static struct record *record_of_link(const struct link *link) {
-    return session_of_link(link)->record;
+static struct record *record_of_node(const struct order_node *node) {
+    char *session = (char *)(uintptr_t)node - offsetof(struct session, in_all);
+    return ((struct session *)session)->record;
 }
 
 void session_commit_record(struct memory *m, struct session *session, struct record *record) {
-    if (session->record) links_remove(&m->all_sessions, &session->in_all);
+    if (session->record) order_remove(&m->all_sessions, &session->in_all);
     record_set(m, &session->record, record);
-    links_insert(&m->all_sessions, &session->in_all, record_of_link);
+    order_insert(m, &m->all_sessions, &session->in_all, record_of_node);
 }
 
-/* ---- Sessions --------------------------------------------------------------------------------- */
+/* ---- Sessions ------------------------------------------------------------------------ */
 
 enum store_error memory_get_session(struct memory *m, const struct store_call *call,
                                     struct store_reply *reply) {
@@ -82,11 +79,10 @@ enum store_error memory_delete_session(struct memory *m, const struct store_call
     scope_delete(m, STORE_SCOPE_SESSION, call->id.data, call->id.len);
     struct session *session = map_remove(&m->sessions, call->id.data, call->id.len);
     if (!session) return STORE_OK;
-    if (session->record) links_remove(&m->all_sessions, &session->in_all);
-    for (struct link *link = session->runs.oldest; link;) {
-        struct link *newer = link->newer;
-        run_delete(m, run_of_session_link(link));
-        link = newer;
+    if (session->record) order_remove(&m->all_sessions, &session->in_all);
+    for (struct order_node *node; (node = session->runs.newest) != NULL;) {
+        order_remove(&session->runs, node);
+        run_delete(m, run_of_session_node(node));
     }
     session_free(m, session);
     return STORE_OK;
@@ -95,19 +91,19 @@ enum store_error memory_delete_session(struct memory *m, const struct store_call
 enum store_error memory_list_sessions(struct memory *m, const struct store_call *call,
                                       struct store_reply *reply) {
     const struct store_page *page = &call->in.page;
-    const struct link *link = m->all_sessions.newest;
+    const struct order_node *node = m->all_sessions.newest;
     if (page->before.data) {
         const struct session *before = session_find(m, page->before);
-        if (before && before->record) link = before->in_all.older;
+        if (before && before->record) node = order_older(&before->in_all);
     }
-    for (; link; link = link->older) {
+    for (; node; node = order_older(node)) {
         if (page->limit >= 0 && reply->count >= (uint64_t)page->limit) break;
-        if (reply_add(m, reply, record_of_link(link)) != STORE_OK) return STORE_ENOMEM;
+        if (reply_add(m, reply, record_of_node(node)) != STORE_OK) return STORE_ENOMEM;
     }
     return STORE_OK;
 }
 
-/* ---- Messages --------------------------------------------------------------------------------- */
+/* ---- Messages ------------------------------------------------------------------------ */
 
 /* Undoes the first `count` messages of a staging. */
 static void unstage(struct memory *m, struct session *session, size_t count) {
@@ -122,13 +118,11 @@ static void unstage(struct memory *m, struct session *session, size_t count) {
 static enum store_error stage_one(struct memory *m, struct session *session,
                                   const struct store_message *message, struct record **staged,
                                   struct store_reply *reply) {
-    if (map_get(&session->message_ids, message->id.data, message->id.len)) {
-        return reply_fail(reply, STORE_EDUPLICATE_MESSAGE, message->id);
-    }
     *staged = record_new(m, &store_message_shape, message);
     if (!*staged) return STORE_ENOMEM;
-    map_put(&session->message_ids, *staged);
-    return STORE_OK;
+    if (!map_put(&session->message_ids, *staged)) return STORE_OK;
+    record_unref(m, *staged);
+    return reply_fail(reply, STORE_EDUPLICATE_MESSAGE, message->id);
 }
 
 enum store_error messages_stage(struct memory *m, struct session *session,

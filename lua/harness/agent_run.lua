@@ -14,6 +14,8 @@ local tools = require "harness.tools"
 
 local M = {}
 
+local ulid = require("harness.core").ulid.next
+
 local function first_issue(issues)
   local issue = issues[1]
   return issue and ("%s: %s"):format(issue.path, issue.message) or "it does not fit the schema"
@@ -82,9 +84,7 @@ function Driver:take_output(reply)
   local ok, value = object_of(reply)
   if ok then ok, value = agent.output:check(value) end
   if ok then
-    self.run:emit("model.object", {
-      agent_id = agent.id, invocation_id = self.who.invocation_id, call_id = self.call_id, object = value,
-    })
+    self.run:emit("model.object", agent.id, self.who.invocation_id, self.call_id, value)
     return value
   end
   agent_loop.apply(self.state, {
@@ -124,7 +124,7 @@ end
 
 function Driver:call_model()
   local run, agent, state = self.run, self.agent, self.state
-  self.call_id = run:next_id()
+  self.call_id = ulid()
   local forced, streams = agent.method == "tool_use", agent.method == "text_stream"
   local specs, choice = agent.tool_specs, nil
   if forced then specs, choice = forced_output(agent) end
@@ -192,7 +192,7 @@ end
 function M.run(run, agent, input, options)
   input = checked_input(agent, input)
   local list, first_new = first_messages(run, agent, input, options)
-  local who = { agent_id = agent.id, invocation_id = run:next_id() }
+  local who = { agent_id = agent.id, invocation_id = ulid() }
   local driver = setmetatable({ run = run, agent = agent, who = who }, Driver)
   driver.state = agent_loop.new {
     messages = list, first_new = first_new, max_steps = agent.max_steps or run.definition.defaults.max_steps,
@@ -201,17 +201,15 @@ function M.run(run, agent, input, options)
   driver.on_event = function(kind, text)
     return run:delta(kind, agent.id, who.invocation_id, driver.call_id, text)
   end
-  run:emit("agent.started", { agent_id = agent.id, invocation_id = who.invocation_id })
+  run:emit("agent.started", agent.id, who.invocation_id)
   local span = run:span_agent(agent)
   local ok, output = pcall(driver.loop, driver)
   if span then run:end_span(span, not ok and output or nil) end
   if not ok then
-    run:emit("agent.finished", {
-      agent_id = agent.id, invocation_id = who.invocation_id, error = errors.serialize(run:final_error(output)),
-    })
+    run:emit("agent.finished", agent.id, who.invocation_id, errors.serialize(run:final_error(output)))
     error(output, 0)
   end
-  run:emit("agent.finished", { agent_id = agent.id, invocation_id = who.invocation_id, output = output })
+  run:emit("agent.finished", agent.id, who.invocation_id, nil, output)
   return output, driver:new_messages(output)
 end
 

@@ -231,7 +231,9 @@ function M.prepare(agents, models, tool_map)
     for i, id in ipairs(entry.tools) do
       local tool = tool_map[id]
       entry.tool_set[id] = true
-      entry.tool_specs[i] = { name = id, description = tool.description, parameters = tool.input }
+      entry.tool_specs[i] = {
+        name = id, description = tool.description, parameters = tools.shown_schema(tool.input),
+      }
     end
   end
 end

@@ -30,12 +30,21 @@ function M.schema(problems, path, value)
   return nil
 end
 
----The JSON Schema of a compiled schema, as a plain table (or boolean).
----@param schema table
+---The JSON Schema of a schema, as a plain table (or boolean).
+---@param schema harness.Schema
 ---@return table|boolean
 function M.json_schema(schema)
-  local json = require("harness.core").json
-  return json.decode(json.encode(schema))
+  return require("harness.schema").to_json_schema(schema)
+end
+
+---The same, to be shown to a model: encodes to the very text of the schema, with its order of fields.
+---@param schema harness.Schema
+---@return table|boolean
+function M.shown_schema(schema)
+  local json, plain = require("harness.core").json, M.json_schema(schema)
+  if type(plain) ~= "table" then return plain end
+  local raw = json.raw(json.encode(schema))
+  return setmetatable(plain, { __tojson = function() return raw end })
 end
 
 -- Models call tools with an object of named arguments, and providers refuse any other schema.

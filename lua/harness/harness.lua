@@ -3,6 +3,7 @@
 local core = require "harness.core"
 local definitions = require "harness.definition"
 local errors = require "harness.errors"
+local events = require "harness.events"
 local json = require "harness.json"
 local loggers = require "harness.logger"
 local sessions = require "harness.session"
@@ -183,7 +184,8 @@ function M.define(t)
   for key, value in pairs(definition.telemetry) do telemetry[key] = value end
   return setmetatable({
     name = definition.name, definition = definition, storage = storage, logger = logger,
-    telemetry = telemetries.new(telemetry), store_content = definition.telemetry.store_content or false,
+    telemetry = telemetries.new(telemetry), 
+    payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
     sessions = setmetatable({}, { __mode = "v" }), live_runs = {}, shut_down = false,
   }, Harness)
 end

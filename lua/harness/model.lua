@@ -126,10 +126,8 @@ local function call_alias(run, who, alias, method, request, on_event)
       throttle.hold(provider, alias.model, delay or err.meta.retry_after_ms or MIN_DELAY_MS)
     end
     if not delay then return nil, err, delivered end
-    run:emit("model.retry", {
-      agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, call_id = request.call_id,
-      attempt = attempt, delay_ms = delay, error = errors.serialize(err),
-    })
+    run:emit("model.retry", who.agent_id, who.invocation_id, alias.id, request.call_id, attempt, delay,
+      errors.serialize(err))
     task.sleep(delay)
   end
 end
@@ -146,18 +144,13 @@ end
 local function completed(run, who, alias, request, reply, started_us)
   reply.cost = cost_of(alias, reply.usage)
   run:add_usage(reply.usage, reply.cost)
-  run:emit("model.completed", {
-    agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, model = alias.model,
-    call_id = request.call_id, usage = reply.usage, finish_reason = reply.finish_reason,
-    duration_ms = (core.now_us() - started_us) // 1000,
-  })
+  run:emit("model.completed", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id, reply.usage,
+    reply.finish_reason, (core.now_us() - started_us) // 1000)
 end
 
 local function failed(run, who, alias, request, err, started_us)
-  run:emit("model.failed", {
-    agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, model = alias.model,
-    call_id = request.call_id, error = errors.serialize(err), duration_ms = (core.now_us() - started_us) // 1000,
-  })
+  run:emit("model.failed", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id,
+    errors.serialize(err), (core.now_us() - started_us) // 1000)
 end
 
 ---@class harness.ModelRequest
@@ -185,10 +178,7 @@ function M.call(run, who, alias_id, method, request, on_event)
   while true do
     check_capabilities(alias, method, request)
     local started_us = core.now_us()
-    run:emit("model.started", {
-      agent_id = who.agent_id, invocation_id = who.invocation_id, alias = alias.id, model = alias.model,
-      call_id = request.call_id,
-    })
+    run:emit("model.started", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id)
     local span = run:span_model(alias, method)
     local ok, reply, err, delivered = pcall(call_alias, run, who, alias, method, request, on_event)
     if not ok then reply, err, delivered = nil, reply, true end

@@ -5,6 +5,7 @@
 --- run.finished; nothing comes after it. Should the task be ended by force (code that is not ours
 --- swallowed the abort), another task makes the end.
 
+local agent = require "harness.agent"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local events = require "harness.events"
@@ -13,6 +14,8 @@ local task = require "harness.task"
 local run_telemetry = require "harness.run_telemetry"
 
 local M = {}
+
+local timestamp, ulid = core.timestamp, core.ulid.next
 
 local FLUSH_AT <const> = 32 -- events that may wait to be stored
 local COMMIT_MS <const> = 60000
@@ -40,22 +43,6 @@ function Run:flush()
   append_events(self, list)
 end
 
-local function record_of(run, event)
-  return {
-    id = core.ulid.next(), run_id = run.id, seq = event.seq, at = event.at, type = event.type,
-    payload = events.payload(event, run.harness.store_content),
-  }
-end
-
--- Numbers an event and gives it its common fields. `fields` becomes the event.
-local function make_event(run, type, fields)
-  local seq = run.seq + 1
-  run.seq = seq
-  fields.type, fields.run_id, fields.seq, fields.at = type, run.id, seq, core.timestamp()
-  if not fields.attempt then fields.attempt = run.attempt end
-  return fields
-end
-
 local function deliver(run, event)
   local readers = run.readers
   local n = #readers
@@ -69,43 +56,39 @@ local function deliver(run, event)
   end
 end
 
---- Makes an event: readers get it, then it is stored with the next flush. After the end of the run
---- nothing is made any more.
+-- The next number and the time of an event.
+local function next_seq(run)
+  local seq = run.seq + 1
+  run.seq = seq
+  return seq, timestamp()
+end
+
+--- Makes an event of the type with these values (events.lua says of which fields): readers get it,
+--- then it is stored with the next flush. After the end of the run nothing is made any more.
 ---@param type string
----@param fields table becomes the event
-function Run:emit(type, fields)
+function Run:emit(type, ...)
   if self.ended then return end
-  local event = make_event(self, type, fields)
-  if self.readers[1] then deliver(self, event) end
-  if events.is_stored(type) then
-    local pending = self.pending
-    pending[#pending + 1] = record_of(self, event)
-    if #pending >= FLUSH_AT then self:flush() end
-  end
+  local seq, at = next_seq(self)
+  if self.readers[1] then deliver(self, events.make[type](type, self.id, self.attempt, seq, at, ...)) end
+  local make_payload = self.harness.payloads[type]
+  if not make_payload then return end
+  local pending = self.pending
+  local n = #pending + 1
+  pending[n] = { id = ulid(), run_id = self.id, seq = seq, at = at, type = type, payload = make_payload(...) }
+  if n >= FLUSH_AT then self:flush() end
 end
 
 local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasoning" }
 
 --- A piece of what the model says. It is not stored, so without readers it is only counted.
 function Run:delta(kind, agent_id, invocation_id, call_id, text)
-  if self.ended then return end
-  if not self.readers[1] then
-    self.seq = self.seq + 1
-    return
-  end
-  deliver(self, make_event(self, DELTA_TYPES[kind], {
-    agent_id = agent_id, invocation_id = invocation_id, call_id = call_id, delta = text,
-  }))
-end
-
---- An id for a call or invocation: unique, and ordered within the engine.
-function Run:next_id() -- luacheck: no self
-  return core.ulid.next()
+  if self.readers[1] then return self:emit(DELTA_TYPES[kind], agent_id, invocation_id, call_id, text) end
+  if not self.ended then self.seq = self.seq + 1 end
 end
 
 function Run:add_usage(usage, cost)
   local total = self.usage
-  if usage then require("harness.agent").add_usage(total, usage) end
+  if usage then agent.add_usage(total, usage) end
   if cost then total.cost = (total.cost or 0) + cost end
 end
 
@@ -151,15 +134,30 @@ end
 
 -- ---- the end ------------------------------------------------------------------------------
 
+-- The messages of the turn as they are stored. Each role has a table of just its own size.
+local STAMP <const> = {
+  user = function(id, session_id, run_id, m, at)
+    return { id = id, session_id = session_id, run_id = run_id, role = "user", content = m.content, timestamp = at }
+  end,
+  tool = function(id, session_id, run_id, m, at)
+    return {
+      id = id, session_id = session_id, run_id = run_id, role = "tool", content = m.content,
+      tool_call_id = m.tool_call_id, timestamp = at,
+    }
+  end,
+  assistant = function(id, session_id, run_id, m, at)
+    return {
+      id = id, session_id = session_id, run_id = run_id, role = "assistant", content = m.content,
+      tool_calls = m.tool_calls, provider = m.provider, timestamp = at,
+    }
+  end,
+}
+
 local function stamped(run, list)
-  local at = core.timestamp()
+  local at, session_id, run_id = timestamp(), run.session.id, run.id
   for i = 1, #list do
     local message = list[i]
-    list[i] = {
-      id = core.ulid.next(), session_id = run.session.id, run_id = run.id, role = message.role,
-      content = message.content, tool_calls = message.tool_calls, tool_call_id = message.tool_call_id,
-      provider = message.provider, timestamp = at,
-    }
+    list[i] = STAMP[message.role](ulid(), session_id, run_id, message, at)
   end
   return list
 end
@@ -176,15 +174,24 @@ local function release(run, err)
   for _, token in ipairs(waiters) do core.push(token) end
 end
 
+-- Makes run.finished, numbered but not yet seen by anybody, and its record.
+local function finished_event(run, status, err, output)
+  local seq, at = next_seq(run)
+  local serialized = err ~= nil and errors.serialize(err) or nil
+  local event = events.make["run.finished"]("run.finished", run.id, run.attempt, seq, at, status, serialized, output)
+  return event, {
+    id = ulid(), run_id = run.id, seq = seq, at = at, type = "run.finished",
+    payload = run.harness.payloads["run.finished"](status, serialized, output),
+  }
+end
+
 local function commit(run, status, output, err, list)
-  local at = core.timestamp()
-  local event = make_event(run, "run.finished", {
-    status = status, output = output, error = err and errors.serialize(err) or nil,
-  })
-  local session = run.session:next_record(at)
+  run:flush()
+  local event, record = finished_event(run, status, err, output)
+  local session = run.session:next_record(event.at)
   run.harness.storage:finish_run(run.id, {
-    status = status, finished_at = at, output = output, error = event.error, messages = list,
-    session = session, event = record_of(run, event), usage = run.usage,
+    status = status, finished_at = event.at, output = output, error = event.error, messages = list,
+    session = session, event = record,
   })
   run.session:committed(session, list)
   return event
@@ -203,7 +210,7 @@ local function commit_failure(run, err)
   run:count("harness.runs.terminalization_errors", 1)
   run:logger():error("the end of the run could not be stored", { error = errors.serialize(event) })
   run.seq = seq
-  return make_event(run, "run.finished", { status = status, error = errors.serialize(err) })
+  return (finished_event(run, status, err))
 end
 
 local function log_failure(run, err, trace)
@@ -218,17 +225,11 @@ end
 local function terminate(run, ok, output, list, trace)
   local err, event
   if ok then
-    local seq = run.seq
-    task.shield(run.flush, COMMIT_MS, run)
-    local committed
+    local seq, committed = run.seq, nil
     committed, event = pcall(task.shield, commit, COMMIT_MS, run, "succeeded", output, nil, stamped(run, list))
-    if not committed then
-      err, run.seq = event, seq
-      ok = false
-    end
+    if not committed then err, ok, run.seq = event, false, seq end
   else
     err = run:final_error(output)
-    pcall(task.shield, run.flush, COMMIT_MS, run)
   end
   if not ok then
     log_failure(run, err, trace)
@@ -246,7 +247,7 @@ end
 local function create_record(run, input)
   run.harness.storage:create_run {
     id = run.id, session_id = run.session.id, kind = run.kind, target = run.target,
-    harness = run.harness.name, started_at = core.timestamp(), status = "running", attempt = run.attempt,
+    harness = run.harness.name, started_at = timestamp(), status = "running", attempt = run.attempt,
     input = input, metadata = run.options.metadata,
   }
 end
@@ -266,7 +267,7 @@ local function body(run, work, input)
   local ok, err = pcall(create_record, run, input)
   if not ok then return never_began(run, err) end
   run:start_span_run()
-  run:emit("run.started", { kind = run.kind, target = run.target, session_id = run.session.id })
+  run:emit("run.started", run.kind, run.target, run.session.id)
   local done, output, list = xpcall(work, with_trace, run, input, run.options)
   if done then return terminate(run, true, output, list) end
   terminate(run, false, output[1], nil, output.trace)
@@ -296,7 +297,7 @@ function M.start(session, kind, target, work, input, options, reader)
   local defaults = harness.definition.defaults
   local caller = task.waiting_task()
   local run = setmetatable({
-    id = core.ulid.next(), session = session, harness = harness, definition = harness.definition, kind = kind,
+    id = ulid(), session = session, harness = harness, definition = harness.definition, kind = kind,
     target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = {}, usage = {},
     waiters = {}, caller = caller, ended = false, done = false,
   }, Run)

@@ -106,6 +106,10 @@ local function close_scopes(t)
   t.scopes = nil
 end
 
+local function grace_of(t)
+  return t.grace_ms or M.CANCEL_GRACE_MS
+end
+
 -- The very end of a task: nothing of it happens after this.
 local function complete(t)
   local failed = t.failed
@@ -127,6 +131,9 @@ local function complete(t)
     return
   end
   unlink_child(t)
+  -- What was joined took of its parent's grace: the parent gets its own. A task that never started
+  -- gives none, so a loop that goes on making tasks does not live for ever.
+  if parent.reaping and was_aborted and not t.not_started then core.reap_start(parent.token, grace_of(parent)) end
   if unseen then
     parent.unseen = parent.unseen or {}
     table.insert(parent.unseen, t)
@@ -240,10 +247,6 @@ local function reap_tree(t)
     local at = list[i]
     if at.state == "parked" or at.state == "new" then reap(at) end
   end
-end
-
-local function grace_of(t)
-  return t.grace_ms or M.CANCEL_GRACE_MS
 end
 
 -- An aborted task was woken: starts its grace, or ends it. True when the task is gone.

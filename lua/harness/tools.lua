@@ -92,10 +92,7 @@ Call.__index = Call
 function Call:emit_started()
   local run, who = self.run, self.who
   self.started_us = core.now_us()
-  run:emit("tool.started", {
-    agent_id = who.agent_id, invocation_id = who.invocation_id, tool_id = self.call.name, call_id = self.call.id,
-    input = self.call.arguments,
-  })
+  run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id, self.call.arguments)
   self.span = run:span_tool(self.call)
 end
 
@@ -104,10 +101,8 @@ function Call:finish(output, err)
   local run, who = self.run, self.who
   if self.span then run:end_span(self.span, err) end
   local serialized = err and errors.serialize(err)
-  run:emit("tool.finished", {
-    agent_id = who.agent_id, invocation_id = who.invocation_id, tool_id = self.call.name, call_id = self.call.id,
-    output = output, error = serialized, duration_ms = (core.now_us() - self.started_us) // 1000,
-  })
+  run:emit("tool.finished", who.agent_id, who.invocation_id, self.call.name, self.call.id, serialized,
+    (core.now_us() - self.started_us) // 1000, output)
   if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
 end
 
