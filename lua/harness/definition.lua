@@ -88,7 +88,7 @@ end
 ---  max_steps, history_window?, structured_retry, budget?, description?, run? } and what
 ---  definition_agents.prepare adds
 ---@field workflows table<string, table> { id, input?, output?, run, version?, description? }
----@field storage any? nil: the default is to be made
+---@field storage any? nil: the default is still to be made
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
@@ -115,8 +115,12 @@ function M.check(t, features)
   if meant.tools then c.tool_ids = nil end
   local agent_map = agents.check_agents(c, clean.agents)
   local workflow_map = agents.check_workflows(c, clean.workflows)
-  local requires = clean.requires or {}
-  options.check_requires(problems, requires, { clean.storage })
+  local requires, storage = clean.requires or {}, clean.storage
+  if #requires > 0 then
+    -- What is required may be what the default has.
+    if t.storage == nil then storage = require("harness.storage").memory() end
+    options.check_requires(problems, requires, storage)
+  end
 
   local list = problems:list()
   if #list > 0 then raise(list) end
@@ -124,7 +128,7 @@ function M.check(t, features)
   return {
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
-    storage = clean.storage, logger = clean.logger, telemetry = clean.telemetry or {},
+    storage = storage, logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
   }
 end

@@ -209,6 +209,11 @@ function M.string(options)
   end
 end
 
+---True or false: itself a checker.
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return boolean?
 function M.boolean(problems, path, value)
   if type(value) == "boolean" then return value end
   problems:wrong_type(path, "true or false", value)

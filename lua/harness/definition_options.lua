@@ -35,6 +35,7 @@ local DEFAULT_FIELDS = {
   history_window = default(0),
 }
 
+---Checks the defaults.
 ---@param problems harness.Problems
 ---@param path (string|integer)[]
 ---@param value any
@@ -76,6 +77,11 @@ local function complain_of_missing(problems, path, allowed, missing)
     #missing == 1 and "the method" or "the methods", table.concat(missing, ", ")))
 end
 
+---A storage of ours, or a table with the methods of one: kept as it is.
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return any?
 function M.storage(problems, path, value)
   local allowed = "a storage, harness.storage.memory() or a table with the methods of one"
   if type(value) ~= "table" and type(value) ~= "userdata" then
@@ -90,6 +96,11 @@ end
 
 -- Logger and telemetry ----------------------------------------------------------------------------
 
+---A logger: the clean value is it behind redaction (logger.adapt).
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return harness.Logger?
 function M.logger(problems, path, value)
   local allowed = "a logger, a table with the methods " .. table.concat(logger.METHODS, ", ")
   if type(value) ~= "table" and type(value) ~= "userdata" then
@@ -147,16 +158,12 @@ M.telemetry = fields.record({
 M.requires = fields.list(fields.string { not_empty = true, allowed = "the name of a capability" },
   "a list of capabilities")
 
--- What the adapters of a definition declare: lists, or sets.
-local function declared_by(adapters)
-  local set = {}
-  for _, adapter in ipairs(adapters) do
-    local ok, declared = pcall(function() return adapter.capabilities end)
-    if ok and type(declared) == "table" then
-      for key, value in pairs(declared) do
-        if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
-      end
-    end
+-- What an adapter declares: a list, or a set.
+local function declared_by(adapter)
+  local set, ok, declared = {}, pcall(function() return adapter.capabilities end)
+  if not ok or type(declared) ~= "table" then return set end
+  for key, value in pairs(declared) do
+    if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
   end
   return set
 end
@@ -164,9 +171,10 @@ end
 ---Checks that what is required is there; what is missing is one problem.
 ---@param problems harness.Problems
 ---@param required string[]
----@param adapters table[]
-function M.check_requires(problems, required, adapters)
-  local available, missing, seen = declared_by(adapters), {}, {}
+---@param storage any? nil: it is wrong itself, and its capabilities cannot be known
+function M.check_requires(problems, required, storage)
+  if storage == nil then return end
+  local available, missing, seen = declared_by(storage), {}, {}
   for _, name in ipairs(required) do
     if name and not available[name] and not seen[name] then missing[#missing + 1] = name end
     if name then seen[name] = true end

@@ -266,6 +266,7 @@ end
 local function body(run, work, input)
   local ok, err = pcall(create_record, run, input)
   if not ok then return never_began(run, err) end
+  run.began = true
   run:start_span_run()
   run:emit("run.started", run.kind, run.target, run.session.id)
   local done, output, list = xpcall(work, with_trace, run, input, run.options)
@@ -276,6 +277,7 @@ end
 -- The task of the run was closed by force before the end was made: make it now.
 local function after_force(run, t)
   if run.done then return end
+  if not run.began then return never_began(run, t.value) end
   if t.unsettled then run.forced_reason = t.value end
   task.make({ root = true }, function()
     if run.ended then return release(run, run.error) end

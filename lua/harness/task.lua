@@ -611,9 +611,9 @@ function M.set_probe(fn)
   probe = fn
 end
 
-local function drain(limit)
-  local n = math.min(core.ready_count(), limit)
-  for _ = 1, n do
+-- Resumes what is ready, also what becomes so meanwhile, but not for long: the outside world waits.
+local function drain()
+  for _ = 1, BATCH do
     local token, index = take()
     if not token then return end
     local t = tasks[index]
@@ -641,7 +641,7 @@ function M.run(fn, on_interrupt, ...)
   local t = M.make({ root = true }, fn, ...)
   t.waiter = 0
   while t.state ~= "done" do
-    drain(BATCH)
+    drain()
     if t.state == "done" then break end
     if core.interrupted() > 0 and on_interrupt then on_interrupt(t) end
     if not core.turn(true) and core.ready_count() == 0 then deadlock(t) end

@@ -173,6 +173,22 @@ describe("definition", function()
     assert.same({ "a", "a_1", "b", "z" }, shown)
   end)
 
+  it("measures what is required by the default storage when none is given", function()
+    local d = definition.check(build { requires = { "memory.kv", "memory.search" } })
+    assert.same({ "memory.kv", "memory.search" }, d.requires)
+    assert.equal("memory", d.storage.id)
+    d.storage:close()
+    local set = make.storage()
+    set.capabilities = { ["memory.kv"] = true, ["memory.list"] = false }
+    assert.equal(set, definition.check(build { requires = { "memory.kv" }, storage = set }).storage)
+  end)
+
+  it("takes a storage of ours", function()
+    local mine = require("harness.storage").memory()
+    assert.equal(mine, definition.check(build { storage = mine }).storage)
+    mine:close()
+  end)
+
   it("shows models the fields of a tool's input in their order", function()
     local json = require("harness.core").json
     local ordered = s.object { { "zeta", s.string() }, { "alpha", s.integer() } }

@@ -524,13 +524,11 @@ describe("a run", function()
     it("are checked before anything is created (A 3.4)", function()
       local h = scripted.harness { { text = "x" } }
       local session = h:session()
-      local c = harness.abort_controller()
-      c:abort "no"
       local cases = {
         { { timeout_ms = -1 }, "VALIDATION_ERROR", "timeout_ms" }, { { history_window = 1.5 }, "VALIDATION_ERROR", "history_window" },
         { { timeout = 5 }, "VALIDATION_ERROR", "timeout" }, { { durable = { run_id = "x" } }, "VALIDATION_ERROR", "durable" },
         { { signal = "x" }, "VALIDATION_ERROR", "signal" }, { { metadata = { f = print } }, "VALIDATION_ERROR", "metadata" },
-        { { signal = c.signal }, "OPERATION_CANCELLED" }, { "x", "VALIDATION_ERROR" },
+        { "x", "VALIDATION_ERROR" },
       }
       for _, case in ipairs(cases) do
         for _, method in ipairs { "run", "stream" } do
@@ -540,9 +538,19 @@ describe("a run", function()
         end
       end
       assert.same({}, session:runs())
-      c = nil -- luacheck: ignore
-      collectgarbage()
-      collectgarbage()
+      h:shutdown()
+    end)
+
+    it("do not start a run whose signal is aborted already", function()
+      local h = scripted.harness { { text = "x" } }
+      local session = h:session()
+      harness.spawn(function() -- on a stack of its own, so that nothing keeps the controller alive
+        local c = harness.abort_controller()
+        c:abort "no"
+        local err = failure(session.agents.helper.run, session.agents.helper, "go", { signal = c.signal })
+        assert.same({ "OPERATION_CANCELLED", "run", "no" }, { err.code, err.meta.scope, err.cause })
+      end):await()
+      assert.same({}, session:runs())
       h:shutdown()
     end)
 

@@ -10,7 +10,6 @@
 --- of calls left out, halves of a surrogate pair in different chunks. All of that is taken here.
 
 local core = require "harness.core"
-local errors = require "harness.errors"
 local http_error = require "harness.providers.http_error"
 local json = require "harness.json"
 local task = require "harness.task"
@@ -275,14 +274,13 @@ local function next_picked(collector, response)
   return true
 end
 
--- Runs fn(...) for at most so long. What the connection does then is no mistake any more: the answer
--- is complete.
+-- Runs fn(...) for at most so long. What the connection does then is no mistake any more, nor that it
+-- takes too long: the answer is complete.
 local function at_leisure(ms, fn, ...)
-  local ok, err = pcall(task.deadline, ms, "stream_tail", fn, ...)
+  local ok, err = pcall(task.deadline, ms, "http", fn, ...)
   if ok then return end
   task.check()
-  local is_late = errors.is(err, "OPERATION_TIMEOUT") and err.meta.scope == "stream_tail"
-  if not is_late and not http_error.is_transport(err) then error(err, 0) end
+  if not http_error.is_transport(err) then error(err, 0) end
 end
 
 local function read_tail(collector, response)
