@@ -166,6 +166,7 @@ end
 local function release(run, err)
   for _, reader in ipairs(run.readers) do reader:finish(err) end
   if run.unlink then run.unlink() end
+  run.options.signal = nil -- the run may be kept for long, by its stream, the signal need not
   run.harness.live_runs[run.id] = nil
   run.session:run_ended(run)
   run.done = true

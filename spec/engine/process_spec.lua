@@ -6,18 +6,22 @@ local task = require "harness.task"
 
 local before
 
--- Children of this process that have not been waited for (libuv reaps, so any is a leak).
+local function read_file(path)
+  local file <close> = io.open(path)
+  return file and file:read "a"
+end
+
+local OWN_PID <const> = read_file("/proc/self/stat"):match "%d+"
+
+-- Children of this process that have not been reaped: any is a leak.
 local function children()
   local list = {}
-  local file <close> = assert(io.open "/proc/self/task/" and io.open(
-    ("/proc/self/task/%s/children"):format(io.open("/proc/self/stat"):read "n")))
-  for pid in file:read("a"):gmatch "%d+" do list[#list + 1] = pid end
+  for pid in read_file(("/proc/self/task/%s/children"):format(OWN_PID)):gmatch "%d+" do list[#list + 1] = pid end
   return list
 end
 
 local function alive(pid)
-  local file <close> = io.open(("/proc/%d/stat"):format(pid))
-  local state = file and file:read("a"):match "%) (%a)"
+  local state = (read_file(("/proc/%d/stat"):format(pid)) or ""):match "%) (%a)"
   return state ~= nil and state ~= "Z"
 end
 
@@ -36,11 +40,8 @@ local function shell(script, options)
 end
 
 local function open_files()
-  local n = 0
-  for _ in process.run({ file = "ls", args = { "/proc/" .. io.open("/proc/self/stat"):read "n" .. "/fd" } }).stdout:gmatch "\n" do
-    n = n + 1
-  end
-  return n
+  local listing = process.run { file = "ls", args = { ("/proc/%s/fd"):format(OWN_PID) } }
+  return select(2, listing.stdout:gsub("\n", ""))
 end
 
 before_each(function()
