@@ -109,13 +109,6 @@ static int l_check(lua_State *L) {
     bool absent = lua_isnil(L, 2);
     lua_getiuservalue(L, 1, 1);
     lua_newtable(L);
-    if (absent && schema->root->default_value) {
-        lua_pushboolean(L, 1);
-        lua_rawgeti(L, 3, schema->root->default_value);
-        schema_push_copy(L, -1, 0);
-        lua_remove(L, -2);
-        return 2;
-    }
     if (absent) json_push_null(L);
     if (absent) lua_replace(L, 2);
     lua_pushvalue(L, 2);
@@ -128,6 +121,11 @@ static int l_check(lua_State *L) {
                              .absent = absent,
                              .wanted = schema->root->fills &
                                        (SCHEMA_FILLS_DEFAULTS | SCHEMA_FILLS_DROPS)};
+    if (absent && schema->root->default_value && schema_push_default(&c, schema->root)) {
+        lua_pushboolean(L, 1);
+        lua_insert(L, -2);
+        return 2;
+    }
     if (!check_once(&c, 5)) return push_problems(&c);
     if (!lua_rawequal(L, 2, 5) && !recheck(&c, 5)) return push_problems(&c);
     lua_pushboolean(L, 1);

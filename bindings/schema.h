@@ -43,7 +43,7 @@ enum {
     SCHEMA_MAX_NESTING = 512,   /* levels of a schema document */
     SCHEMA_MAX_NODES = 100000,  /* of one compiled schema */
     SCHEMA_MAX_DEPTH = 1600,    /* checks inside checks; a value of 512 levels needs up to 3 each */
-    SCHEMA_DEFAULT_STEPS = 5000000
+    SCHEMA_DEFAULT_STEPS = 10000000 /* of one check: a second at most */
 };
 
 /* ---- compiled form ----------------------------------------------------------------------- */
@@ -289,6 +289,9 @@ bool schema_check_node(struct schema_check *c, const struct schema_node *node, i
 bool schema_matches(struct schema_check *c, const struct schema_node *node, int idx, int types,
                     struct schema_seen *seen);
 
+/* Takes the steps of a walk over the keys of a table of these types. */
+bool schema_step_keys(struct schema_check *c, int types, size_t size);
+
 /* Takes n steps; false when the check was given up. */
 bool schema_step(struct schema_check *c, int64_t n);
 
@@ -345,6 +348,9 @@ bool schema_enter(struct schema_check *c, const struct schema_path *path);
 
 /* ---- the checked copy (schema_fill.c) -------------------------------------------------------- */
 
+/* Pushes a copy of the node's default; false, with nothing pushed, when the check was given up. */
+bool schema_push_default(struct schema_check *c, const struct schema_node *node);
+
 /* Replaces the value at idx, which fits the node, by its copy with defaults filled in and
  * undeclared keys dropped; what stays as it is is shared with the original, so the slot holds the
  * very same value when nothing changed. False when the check was given up. */
@@ -371,8 +377,8 @@ uint64_t schema_hash(struct schema_check *c, int idx, int depth);
 bool schema_multiple(lua_State *L, int a, int b);
 
 /* Pushes a copy of the value at idx, deep and with its marks; true. False, with nothing pushed,
- * when it has more than SCHEMA_MAX_NESTING levels. */
-bool schema_push_copy(lua_State *L, int idx, int depth);
+ * when it has more than SCHEMA_MAX_NESTING levels or takes more than *steps. */
+bool schema_push_copy(lua_State *L, int idx, int depth, int64_t *steps);
 
 /* The same of one table only: its items are shared. */
 void schema_push_shallow(lua_State *L, int idx);

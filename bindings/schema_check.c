@@ -223,7 +223,7 @@ static bool check_value(struct schema_check *c, const struct schema_node *node, 
         size_t size;
         if (schema_plain(c->L, idx)) c->wanted |= SCHEMA_FILLS_ORDERED;
         types = schema_types(c->L, idx, &size);
-        if (!schema_step(c, (int64_t)(size / 8))) return false;
+        if (!schema_step_keys(c, types, size)) return false;
     }
     int narrowed = schema_narrow(c->schema, node, types);
     if (!(narrowed & node->types)) return fail_type(c, node, idx, path);

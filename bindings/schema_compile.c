@@ -155,9 +155,11 @@ static void read_type(struct schema_reading *r) {
 /* Copies the value on top of the stack, so that the caller may change his schema later. */
 static void copy_top(struct schema_reading *r, const char *name) {
     lua_State *L = r->c->L;
-    if (!schema_push_copy(L, -1, 0)) {
+    int64_t steps = SCHEMA_DEFAULT_STEPS;
+    if (!schema_push_copy(L, -1, 0, &steps)) {
         struct schema_path here = {&r->place, name, strlen(name), 0};
-        schema_refuse(r->c, &here, "more than %d levels", SCHEMA_MAX_NESTING);
+        schema_refuse(r->c, &here, "the value is too large, or has more than %d levels",
+                      SCHEMA_MAX_NESTING);
     }
     lua_remove(L, -2);
 }

@@ -55,6 +55,13 @@ static void fill_member(struct schema_check *c, struct copy *copy, int key,
     lua_pop(L, 1);
 }
 
+bool schema_push_default(struct schema_check *c, const struct schema_node *node) {
+    lua_rawgeti(c->L, c->values, node->default_value);
+    bool ok = schema_push_copy(c->L, -1, 0, &c->steps);
+    lua_remove(c->L, ok ? -2 : -1);
+    return ok || schema_step(c, 1);
+}
+
 /* ---- objects -------------------------------------------------------------------------------------- */
 
 static void fill_named(struct schema_check *c, struct copy *copy,
@@ -71,10 +78,7 @@ static void fill_named(struct schema_check *c, struct copy *copy,
         struct schema_path here = {path, name->text, name->len, 0};
         if (there) {
             fill_member(c, copy, key, node, &here);
-        } else if (node->default_value && schema_step(c, 1)) {
-            lua_rawgeti(L, c->values, node->default_value);
-            schema_push_copy(L, -1, 0);
-            lua_remove(L, -2);
+        } else if (node->default_value && schema_push_default(c, node)) {
             copy_set(c, copy, key);
         }
         lua_settop(L, key - 1);
@@ -228,7 +232,7 @@ static void fill_value(struct schema_check *c, const struct schema_node *node, i
     if (!types) {
         size_t size;
         types = schema_types(L, idx, &size);
-        if (!schema_step(c, (int64_t)(size / 8))) return;
+        if (!schema_step_keys(c, types, size)) return;
     }
     int narrowed = schema_narrow(c->schema, node, types);
     if (narrowed != types && narrowed == SCHEMA_ARRAY) {

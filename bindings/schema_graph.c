@@ -162,36 +162,42 @@ static bool settle_default(struct schema_check *c, const struct schema_node *nod
     return false;
 }
 
-static void settle_defaults_of(struct schema_compile *compile, struct schema_node *node) {
+/* All defaults together may take the steps of one check. */
+static void settle_defaults_of(struct schema_compile *compile, struct schema_check *c,
+                               struct schema_node *node) {
     lua_State *L = compile->L;
-    int top = lua_gettop(L);
+    lua_rawgeti(L, c->values, node->default_value);
+    int slot = lua_gettop(L);
+    if (settle_default(c, node, slot)) {
+        lua_rawseti(L, c->values, node->default_value);
+        return;
+    }
+    if (compile->strict_defaults) {
+        struct schema_path place = {NULL, node->place, strlen(node->place), SCHEMA_PLACE};
+        struct schema_path here = {&place, "default", strlen("default"), 0};
+        schema_refuse(compile, &here, c->stopped ? "%s takes too long to be checked"
+                                                 : "%s is not allowed by the schema itself",
+                      schema_push_shown(L, slot, true));
+    }
+    node->default_value = 0;
+    lua_pop(L, 1);
+}
+
+void schema_finish(struct schema_compile *compile) {
+    lua_State *L = compile->L;
+    refuse_circles(compile);
+    find_work(compile->schema);
     luaL_checkstack(L, 16, "schema");
     lua_newtable(L);
-    lua_rawgeti(L, compile->values, node->default_value);
     struct schema_check c = {.L = L,
                              .schema = compile->schema,
                              .values = compile->values,
-                             .problems = top + 1,
+                             .problems = lua_gettop(L),
                              .cap = 1,
                              .steps = compile->schema->max_steps,
                              .wanted = SCHEMA_FILLS_DEFAULTS | SCHEMA_FILLS_DROPS};
-    if (settle_default(&c, node, top + 2)) {
-        lua_rawseti(L, compile->values, node->default_value);
-    } else if (compile->strict_defaults) {
-        struct schema_path place = {NULL, node->place, strlen(node->place), SCHEMA_PLACE};
-        struct schema_path here = {&place, "default", strlen("default"), 0};
-        schema_refuse(compile, &here, "%s is not allowed by the schema itself",
-                      schema_push_shown(L, top + 2, true));
-    } else {
-        node->default_value = 0;
+    for (struct schema_node *node = compile->schema->nodes; node; node = node->next) {
+        if (node->default_value) settle_defaults_of(compile, &c, node);
     }
-    lua_settop(L, top);
-}
-
-void schema_finish(struct schema_compile *c) {
-    refuse_circles(c);
-    find_work(c->schema);
-    for (struct schema_node *node = c->schema->nodes; node; node = node->next) {
-        if (node->default_value) settle_defaults_of(c, node);
-    }
+    lua_pop(L, 1);
 }

@@ -46,7 +46,7 @@ static struct key *push_keys(struct schema_check *c, const struct schema_members
         keys[used].text = lua_tolstring(L, -1, &keys[used].len);
         used++;
     }
-    schema_step(c, (int64_t)n / 2);
+    schema_step(c, 4 * (int64_t)n);
     qsort(keys, used, sizeof *keys, compare_keys);
     *count = used;
     return keys;
@@ -106,7 +106,7 @@ static lua_Integer count_members(struct schema_check *c, const struct schema_nod
         lua_pop(L, 1);
         if (!members || !members->drop || schema_declares(c, members, lua_gettop(L), path)) count++;
     }
-    schema_step(c, seen / 8);
+    schema_step(c, seen);
     return count;
 }
 

@@ -127,8 +127,8 @@ bool schema_equal(struct schema_check *c, int a, int b, int depth) {
     luaL_checkstack(L, 8, "schema");
     size_t size_a, size_b;
     int types_a = schema_types(L, a, &size_a), types_b = schema_types(L, b, &size_b);
+    if (!schema_step_keys(c, types_a, size_a) || !schema_step_keys(c, types_b, size_b)) return false;
     if (size_a != size_b || (types_a & types_b) == 0) return false;
-    if (!schema_step(c, (int64_t)size_a / 8)) return false;
     if (types_a & SCHEMA_ARRAY) return equal_arrays(c, a, b, size_a, depth);
     return equal_objects(c, a, b, depth);
 }
@@ -167,12 +167,13 @@ static uint64_t hash_table(struct schema_check *c, int idx, int depth) {
     if (too_deep(c, depth)) return 0;
     luaL_checkstack(L, 6, "schema");
     uint64_t h = 17;
-    for (lua_pushnil(L); lua_next(L, idx) && !c->stopped;) {
-        int top = lua_gettop(L);
-        uint64_t key = schema_hash(c, top - 1, depth + 1);
-        h += mix(key * 31 + schema_hash(c, top, depth + 1));
-        lua_pop(L, c->stopped ? 2 : 1);
+    int top = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, idx) && !c->stopped; lua_pop(L, 1)) {
+        uint64_t key = schema_hash(c, top + 1, depth + 1);
+        h += mix(key * 31 + schema_hash(c, top + 2, depth + 1));
+        if (c->stopped) break;
     }
+    lua_settop(L, top);
     return mix(h);
 }
 
@@ -275,8 +276,9 @@ void schema_push_shallow(lua_State *L, int idx) {
     keep_mark(L, idx, -1);
 }
 
-bool schema_push_copy(lua_State *L, int idx, int depth) {
+bool schema_push_copy(lua_State *L, int idx, int depth, int64_t *steps) {
     luaL_checkstack(L, 6, "schema");
+    if (--*steps < 0) return false;
     if (!lua_istable(L, idx)) {
         lua_pushvalue(L, idx);
         return true;
@@ -286,7 +288,7 @@ bool schema_push_copy(lua_State *L, int idx, int depth) {
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, idx);) {
         lua_pushvalue(L, -2);
-        if (!schema_push_copy(L, -2, depth + 1)) {
+        if (!schema_push_copy(L, -2, depth + 1, steps)) {
             lua_pop(L, 4);
             return false;
         }

@@ -320,6 +320,7 @@ static int l_memory_put(lua_State *L) {
     static const char *const OPTIONS[] = {"ttl_ms", "tags", "metadata", NULL};
     struct job *job = memory_begin(L, STORE_MEMORY_PUT);
     job->call.in.memory.key = job_text_arg(L, job, 3, "key");
+    if (lua_isnil(L, 4)) job_invalid(L, job, "value", "is missing; null is harness.null");
     job->call.in.memory.value = job_read_json(L, job, 4);
     job_read_memory_options(L, job, 5, OPTIONS);
     job_run(L, job);

@@ -21,7 +21,8 @@ local function case(it, make_storage)
   return function(name, fn)
     it(name, function()
       local storage = make_storage()
-      local closer <close> = setmetatable({}, { __close = function() storage:close() end }) -- luacheck: ignore
+      local closer <close> = setmetatable({},
+        { __close = function() storage:close() end }) -- luacheck: ignore
       fn(storage)
     end)
   end
