@@ -391,6 +391,14 @@ static int turn(lua_State *L) {
     return 1;
 }
 
+/* list(n) -> an empty table with room for n items: growing one item by item costs a rehash at
+ * every power of two */
+static int list(lua_State *L) {
+    lua_Integer n = luaL_checkinteger(L, 1);
+    lua_createtable(L, n > 0 && n < 1 << 20 ? (int)n : 0, 0);
+    return 1;
+}
+
 /* interrupted() -> how often the interpreter was asked to stop since the last question */
 static int interrupted(lua_State *L) {
     struct core *core = self(L);
@@ -527,6 +535,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"signal_watch", signal_watch},
     {"resume", resume},
     {"turn", turn},
+    {"list", list},
     {"interrupted", interrupted},
     {"interrupted_ever", interrupted_ever},
     {"is_terminal", is_terminal},

@@ -36,9 +36,7 @@ local M = {}
 ---@field usage table
 ---@field budget? table
 
-local USAGE_FIELDS <const> = {
-  "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens",
-}
+local DETAILS <const> = { "cached_input_tokens", "cache_write_tokens", "reasoning_tokens" }
 
 ---@param options { messages: table[], max_steps: integer, first_new?: integer, structured_retry?: integer, budget?: table }
 ---@return harness.AgentState
@@ -49,7 +47,8 @@ function M.new(options)
     max_steps = options.max_steps,
     repairs_left = options.structured_retry or 0,
     budget = options.budget,
-    steps = 0, open = 0, next_call = 1, model_calls = 0, tool_calls = 0, usage = {}, cost = 0,
+    steps = 0, open = 0, next_call = 1, model_calls = 0, tool_calls = 0, cost = 0,
+    usage = { input_tokens = 0, output_tokens = 0, total_tokens = 0 },
   }
 end
 
@@ -108,16 +107,20 @@ function M.next(state)
 end
 
 local function add_usage(total, usage)
-  for i = 1, #USAGE_FIELDS do
-    local field = USAGE_FIELDS[i]
+  total.input_tokens = (total.input_tokens or 0) + (usage.input_tokens or 0)
+  total.output_tokens = (total.output_tokens or 0) + (usage.output_tokens or 0)
+  total.total_tokens = (total.total_tokens or 0) + (usage.total_tokens or 0)
+  for i = 1, #DETAILS do -- only some providers tell these
+    local field = DETAILS[i]
     local n = usage[field]
     if n then total[field] = (total[field] or 0) + n end
   end
 end
-M.add_usage = add_usage
 
 -- Ids that a model left out or used twice are repaired: each call must have its own.
 local function repair_ids(state, calls)
+  local first = calls[1].id
+  if #calls == 1 and type(first) == "string" and first ~= "" then return end
   local used = {}
   for i = 1, #calls do
     local call = calls[i]
@@ -133,6 +136,10 @@ local function repair_ids(state, calls)
   end
 end
 
+local function assistant(text, calls, provider)
+  return { role = "assistant", content = text or "", tool_calls = calls, provider = provider }
+end
+
 local function apply_model(state, reply)
   state.model_calls = state.model_calls + 1
   if reply.usage then add_usage(state.usage, reply.usage) end
@@ -140,14 +147,12 @@ local function apply_model(state, reply)
   local calls = reply.tool_calls
   local messages = state.messages
   if not calls or #calls == 0 then
-    messages[#messages + 1] = { role = "assistant", content = reply.text or "", provider = reply.provider }
+    messages[#messages + 1] = assistant(reply.text, nil, reply.provider)
     state.reply = reply
     return
   end
   repair_ids(state, calls)
-  messages[#messages + 1] = {
-    role = "assistant", content = reply.text or "", tool_calls = calls, provider = reply.provider,
-  }
+  messages[#messages + 1] = assistant(reply.text, calls, reply.provider)
   state.calls, state.results, state.open, state.next_call = calls, {}, #calls, 1
   state.steps = state.steps + 1
   state.tool_calls = state.tool_calls + #calls

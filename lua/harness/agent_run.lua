@@ -5,6 +5,7 @@
 
 local agent_loop = require "harness.agent"
 local context = require "harness.context"
+local core = require "harness.core"
 local errors = require "harness.errors"
 local json = require "harness.json"
 local messages = require "harness.messages"
@@ -14,7 +15,7 @@ local tools = require "harness.tools"
 
 local M = {}
 
-local ulid = require("harness.core").ulid.next
+local ulid = core.ulid.next
 
 local function first_issue(issues)
   local issue = issues[1]
@@ -45,8 +46,8 @@ local function first_messages(run, agent, input, options)
   local history = run.session:history_messages()
   local window = options.history_window or agent.history_window or run.definition.defaults.history_window
   local list = messages.complete(messages.window(history, window))
-  local all = { { role = "system", content = instructions_of(run, agent, input, history) or "" } }
-  if all[1].content == "" then all[1] = nil end
+  local all, text = core.list(#list + 8), instructions_of(run, agent, input, history)
+  if text and text ~= "" then all[1] = { role = "system", content = text } end
   table.move(list, 1, #list, #all + 1, all)
   local first_new = #all + 1
   all[first_new] = { role = "user", content = type(input) == "string" and input or json.encode(input) }

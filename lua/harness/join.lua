@@ -21,17 +21,17 @@ local function join_quietly(t, list, n)
   end
 end
 
--- Watches a group of children. Each that ends is given to `on_end(child)`, which may start more and
--- answers "stop" when the group is to end. The rest is cancelled and joined then, as when the
--- running task is aborted; `on_cancelled(child)`, if given, is told of each of those that ends then.
-local function supervise(t, group, on_end, on_cancelled)
+-- Watches a group of children. Each that ends is given to `owner:on_end(child)`, which may start
+-- more and answers "stop" when the group is to end. The rest is cancelled and joined then, as when
+-- the running task is aborted; with `also_cancelled` the owner is told of those, too.
+local function supervise(t, group, owner, also_cancelled)
   local seen, reason = 0, nil
   while not reason and seen < group.started do
     local child = group[seen + 1]
     if child then
       seen = seen + 1
       child.seen = true
-      if on_end(child) == "stop" then reason = "stop" end
+      if owner:on_end(child) == "stop" then reason = "stop" end
     elseif signal_aborted(t.scope) then
       reason = signal_reason(t.scope)
     else
@@ -45,8 +45,8 @@ local function supervise(t, group, on_end, on_cancelled)
     if group.list[i].state ~= "done" then core.signal_abort(group.list[i].signal, why) end
   end
   join_quietly(t, group.list, group.started)
-  if on_cancelled then
-    for i = seen + 1, group.started do on_cancelled(group[i]) end
+  if also_cancelled then
+    for i = seen + 1, group.started do owner:on_end(group[i]) end
   end
   if not stop then error(reason, 0) end
 end
@@ -67,17 +67,18 @@ local function start_child(group, fn, ...)
   return start_child_with(group, nil, fn, ...)
 end
 
--- Runs supervise until the first failure, which is raised.
-local function all_or_nothing(t, group, on_success)
-  local failure
-  supervise(t, group, function(child)
+-- Ends the group at the first failure, which is raised; after a success `start_next` may start more.
+local function all_or_nothing(t, group, start_next)
+  local owner = { failure = nil }
+  function owner:on_end(child)
     if child.failed then
-      failure = child
+      self.failure = child
       return "stop"
     end
-    if on_success then on_success() end
-  end)
-  if failure then error(failure.value, 0) end
+    if start_next then start_next() end
+  end
+  supervise(t, group, owner)
+  if owner.failure then error(owner.failure.value, 0) end
 end
 
 local function first_result(child)
@@ -138,12 +139,13 @@ function M.race(fns)
   task.check()
   local group = new_group(t)
   for _, key in ipairs(sorted_keys(fns)) do start_child(group, fns[key]) end
-  local winner
-  supervise(t, group, function(child)
-    winner = child
+  local owner = {}
+  function owner:on_end(child)
+    self.winner = self.winner or child
     return "stop"
-  end)
-  return task.outcome(winner)
+  end
+  supervise(t, group, owner)
+  return task.outcome(owner.winner)
 end
 
 --- Calls fn(item, i) for each item of the list, at most `max_parallel` at once (default: all);

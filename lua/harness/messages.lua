@@ -17,6 +17,7 @@ end
 ---@param window integer? nil: all
 ---@return table[] a new list
 function M.window(list, window)
+  if #list == 0 then return list end
   local out, rest, has_user = {}, {}, false
   for i = 1, #list do
     local message = list[i]

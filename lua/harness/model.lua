@@ -61,26 +61,26 @@ local function merge(base, over)
   return merged
 end
 
-local function wire_request(alias, method, request)
-  local defaults, options = alias.defaults or EMPTY, request.options
+local function wire_request(alias, method, call)
+  local defaults, options = alias.defaults or EMPTY, call.options
   local provider_options = alias.provider_options
   if defaults.provider_options then provider_options = merge(provider_options, defaults.provider_options) end
   if options and options.provider_options then provider_options = merge(provider_options, options.provider_options) end
   return {
-    model = alias.model, method = method, messages = request.messages, count = #request.messages,
-    tools = request.tools, schema = request.schema, schema_name = request.schema_name,
-    tool_choice = request.tool_choice, options = merge(defaults, options),
-    provider_options = provider_options or EMPTY, stream = request.stream, call_id = request.call_id,
+    model = alias.model, method = method, messages = call.messages, count = #call.messages, tools = call.tools,
+    schema = call.schema, schema_name = call.schema_name, tool_choice = call.tool_choice,
+    options = merge(defaults, options), provider_options = provider_options or EMPTY, stream = call.stream,
+    call_id = call.call_id,
   }
 end
 
--- Code that is not ours may swallow an abort: it gets a task that can be ended by force.
+-- Like pcall. Code that is not ours may swallow an abort: it gets a task that can be ended by force.
 local function generate(provider, request, on_event, timeout_ms)
   if provider.cooperative then
     return task.deadline(timeout_ms, "model", provider.generate, provider, request, on_event)
   end
   local options = timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "model" } or EMPTY
-  return task.join(task.make(options, provider.generate, provider, request, on_event))
+  return pcall(task.join, task.make(options, provider.generate, provider, request, on_event))
 end
 
 local function is_retriable(err)
@@ -117,7 +117,7 @@ local function call_alias(run, who, alias, method, request, on_event)
   local wire = wire_request(alias, method, request)
   for attempt = 1, MAX_ATTEMPTS do
     throttle.wait(provider, alias.model)
-    local ok, reply = pcall(generate, provider, wire, on_event and deliver, run.definition.defaults.model_timeout_ms)
+    local ok, reply = generate(provider, wire, on_event and deliver, run.definition.defaults.model_timeout_ms)
     if ok then return reply end
     local err = model_error(reply, provider, alias, method)
     task.check() -- the run itself may have been stopped: that reason goes first
@@ -132,9 +132,8 @@ local function call_alias(run, who, alias, method, request, on_event)
   end
 end
 
-local function cost_of(alias, usage)
-  local prices = alias.prices
-  if not prices or not usage then return nil end
+local function cost_of(prices, usage)
+  if not usage then return nil end
   local cached = usage.cached_input_tokens or 0
   local cost = ((usage.input_tokens or 0) - cached) * (prices.input or 0)
     + cached * (prices.cached_input or prices.input or 0) + (usage.output_tokens or 0) * (prices.output or 0)
@@ -142,8 +141,7 @@ local function cost_of(alias, usage)
 end
 
 local function completed(run, who, alias, request, reply, started_us)
-  reply.cost = cost_of(alias, reply.usage)
-  run:add_usage(reply.usage, reply.cost)
+  if alias.prices then reply.cost = cost_of(alias.prices, reply.usage) end
   run:emit("model.completed", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id, reply.usage,
     reply.finish_reason, (core.now_us() - started_us) // 1000)
 end

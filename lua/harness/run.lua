@@ -5,7 +5,6 @@
 --- run.finished; nothing comes after it. Should the task be ended by force (code that is not ours
 --- swallowed the abort), another task makes the end.
 
-local agent = require "harness.agent"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local events = require "harness.events"
@@ -17,7 +16,7 @@ local M = {}
 
 local timestamp, ulid = core.timestamp, core.ulid.next
 
-local FLUSH_AT <const> = 32 -- events that may wait to be stored
+local FLUSH_AT <const> = 16 -- events that may wait to be stored
 local COMMIT_MS <const> = 60000
 
 ---@class harness.Run
@@ -39,7 +38,7 @@ end
 function Run:flush()
   local list = self.pending
   if #list == 0 then return end
-  self.pending = {}
+  self.pending = core.list(FLUSH_AT)
   append_events(self, list)
 end
 
@@ -84,12 +83,6 @@ local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasonin
 function Run:delta(kind, agent_id, invocation_id, call_id, text)
   if self.readers[1] then return self:emit(DELTA_TYPES[kind], agent_id, invocation_id, call_id, text) end
   if not self.ended then self.seq = self.seq + 1 end
-end
-
-function Run:add_usage(usage, cost)
-  local total = self.usage
-  if usage then agent.add_usage(total, usage) end
-  if cost then total.cost = (total.cost or 0) + cost end
 end
 
 -- ---- stopping -----------------------------------------------------------------------------
@@ -301,8 +294,9 @@ function M.start(session, kind, target, work, input, options, reader)
   local caller = task.waiting_task()
   local run = setmetatable({
     id = ulid(), session = session, harness = harness, definition = harness.definition, kind = kind,
-    target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = {}, usage = {},
-    waiters = {}, caller = caller, ended = false, done = false,
+    target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = core.list(FLUSH_AT),
+    waiters = {}, caller = caller, ended = false, done = false, began = false, failed = false, task = false,
+    error = nil, output = nil, unlink = nil, span = nil,
   }, Run)
   local timeout_ms = options.timeout_ms or defaults.run_timeout_ms
   run.task = task.make({

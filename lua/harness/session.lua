@@ -202,7 +202,6 @@ end
 ---@field workflows table<string, harness.Runnable>
 ---@field history harness.History
 local Session = {}
-Session.__index = Session
 Session.__name = "harness.Session"
 
 -- A run of this session; nil when there is none of that id, or it is another session's (D17).
@@ -353,15 +352,26 @@ function M.open(state)
   state.record = record
 end
 
+-- What few calls need is made when it is asked for.
+local LATE <const> = {
+  agents = function(state) return runnables(state, "agent", state.harness.definition.agents, "AGENT_NOT_FOUND", agent_work) end,
+  workflows = function(state)
+    return runnables(state, "workflow", state.harness.definition.workflows, "WORKFLOW_NOT_FOUND")
+  end,
+  history = function(state) return setmetatable({ _state = state }, History) end,
+}
+
+Session.__index = function(self, key)
+  local make = LATE[key]
+  if not make then return Session[key] end
+  local value = make(self._state)
+  rawset(self, key, value)
+  return value
+end
+
 ---@return harness.Session
 function M.facade(state)
-  local definition = state.harness.definition
-  return setmetatable({
-    id = state.id, _state = state,
-    agents = runnables(state, "agent", definition.agents, "AGENT_NOT_FOUND", agent_work),
-    workflows = runnables(state, "workflow", definition.workflows, "WORKFLOW_NOT_FOUND"),
-    history = setmetatable({ _state = state }, History),
-  }, Session)
+  return setmetatable({ id = state.id, _state = state, agents = nil, history = nil }, Session)
 end
 
 return M

@@ -93,6 +93,22 @@ local M = {}
 ---@field value any found by memory_search only
 ---@field score number? of memory_search: above 0, at most 1
 
+---@class harness.MemoryPut
+---@field ttl_ms? integer 1 or more; default: for ever
+---@field tags? string[] default: those that are there
+---@field metadata? table JSON object; default: the one that is there
+
+---@class harness.MemoryList
+---@field prefix? string
+---@field limit? integer
+---@field cursor? string a key: what follows it
+
+---@class harness.MemoryQuery
+---@field text string words; an entry is found that holds one of them, better ones first
+---@field limit? integer
+---@field tags? string[] all of which the entry has
+---@field metadata? table all of whose fields the entry's metadata has
+
 ---@class harness.Storage
 ---@field id string
 ---@field capabilities string[]
@@ -111,10 +127,10 @@ local M = {}
 ---@field append_events fun(self, run_id: string, list: harness.EventRecord[])
 ---@field list_events fun(self, run_id: string, options?: table): harness.EventRecord[] limit, after_seq
 ---@field memory_get fun(self, scope: harness.Scope, key: string): any
----@field memory_put fun(self, scope: harness.Scope, key: string, value: any, options?: table) ttl_ms, tags, metadata
+---@field memory_put fun(self, scope: harness.Scope, key: string, value: any, options?: harness.MemoryPut)
 ---@field memory_delete fun(self, scope: harness.Scope, key: string)
----@field memory_list fun(self, scope: harness.Scope, options?: table): harness.MemoryEntry[] prefix, limit, cursor
----@field memory_search fun(self, scope: harness.Scope, query: table): harness.MemoryEntry[] text, limit, tags, metadata
+---@field memory_list fun(self, scope: harness.Scope, options?: harness.MemoryList): harness.MemoryEntry[]
+---@field memory_search fun(self, scope: harness.Scope, query: harness.MemoryQuery): harness.MemoryEntry[]
 ---@field sweep fun(self, options?: { now?: integer }): table removes what is over, counts {memory, runs, …}
 ---@field close fun(self) may be called twice; then every other call is a STATE_ERROR (closed)
 

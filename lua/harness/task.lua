@@ -426,12 +426,13 @@ function M.make(options, fn, ...)
   else
     token, signal = core.task_open(above)
   end
-  local t = setmetatable({
-    token = token, signal = signal, scope = signal, state = "new", fn = fn,
-    grace_ms = options and options.grace_ms or (parent and parent.grace_ms), parent = false, co = false,
+  local n, first = select("#", ...), ...
+  local t = setmetatable({ -- all fields that most tasks come to have: a table that grows is rehashed
+    token = token, signal = signal, scope = signal, state = "new", fn = fn, arg = first, co = false, n = 0,
+    grace_ms = options and options.grace_ms or (parent and parent.grace_ms), parent = parent, group = false,
+    waiter = false, value = nil, args = nil, failed = false, prev_sibling = nil,
   }, Task)
-  local n = select("#", ...)
-  if n <= 1 then t.arg = ... else t.args = table.pack(...) end
+  if n > 1 then t.args = table.pack(...) end
   tasks[token & 0xffffffff] = t
   if parent then link_child(parent, t) end
   push(token)
@@ -496,33 +497,52 @@ end
 
 -- ---- deadlines and shields ----------------------------------------------------------------
 
-local function leave_scope(t, outer, ok, ...)
+-- From here on the waits of the task listen to another signal; it is closed with the task at the
+-- latest, should the task be ended by force within.
+local function enter_scope(t, signal)
   local scopes = t.scopes
-  core.signal_close(scopes[#scopes])
-  scopes[#scopes] = nil
-  t.scope = outer
+  if not scopes then
+    scopes = {}
+    t.scopes = scopes
+  end
+  scopes[#scopes + 1] = signal
+  t.scope = signal
+end
+
+local function leave_scope(t)
+  local scopes = t.scopes
+  local n = #scopes
+  core.signal_close(scopes[n])
+  scopes[n] = nil
+  t.scope = scopes[n - 1] or t.signal
+end
+
+local function left_scope(t, ok, ...)
+  leave_scope(t)
   if not ok then error((...), 0) end
   return ...
 end
 
 -- Runs fn(...) with another signal for the task's waits.
 local function in_scope(t, signal, fn, ...)
-  local outer = t.scope
-  t.scopes = t.scopes or {}
-  table.insert(t.scopes, signal)
-  t.scope = signal
-  return leave_scope(t, outer, pcall(fn, ...))
+  enter_scope(t, signal)
+  return left_scope(t, pcall(fn, ...))
 end
 
 --- Runs fn(...) in the running task under a deadline of its own; its waits raise
 --- OPERATION_TIMEOUT with this scope once it has passed. Other than `timeout` it makes no task, so
---- it is for code that does not swallow that error.
+--- it is for code that does not swallow that error; and it answers like pcall, with one result.
 ---@param ms integer at most 0: no deadline
 ---@param scope string
+---@return boolean ok
+---@return any the results of fn, or its error
 function M.deadline(ms, scope, fn, ...)
-  if ms <= 0 then return fn(...) end
+  if ms <= 0 then return pcall(fn, ...) end
   local t = waiting_task()
-  return in_scope(t, core.signal_open(t.scope, t.token, ms, scope), fn, ...)
+  enter_scope(t, core.signal_open(t.scope, t.token, ms, scope))
+  local ok, result = pcall(fn, ...)
+  leave_scope(t)
+  return ok, result
 end
 
 --- Runs fn(...) so that an abort does not interrupt its waits, for at most timeout_ms; for cleanup.

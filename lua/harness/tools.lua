@@ -106,14 +106,16 @@ function Call:finish(output, err)
   if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
 end
 
+local function prepare(self)
+  local tool = find_tool(self.run, self.agent, self.call)
+  self.tool = tool
+  return tool, checked_input(tool, self.call)
+end
+
 -- Starts the handler as a task of the group; false when the call failed before it could start.
 function Call:start(group)
   self:emit_started()
-  local ok, tool, input = pcall(function()
-    local tool = find_tool(self.run, self.agent, self.call)
-    self.tool = tool
-    return tool, checked_input(tool, self.call)
-  end)
+  local ok, tool, input = pcall(prepare, self)
   if not ok then
     self:finish(nil, tool)
     return false
@@ -143,6 +145,34 @@ function Call:ended(child)
   if err and err.code == "OPERATION_CANCELLED" then return child.value end
 end
 
+-- All calls of one reply. `fatal` is the error of a call that must end the run.
+---@class harness.ToolBatch
+local Batch = {}
+Batch.__index = Batch
+
+function Batch:start_more()
+  local group, calls = self.group, self.calls
+  while not self.fatal and self.next_call <= #calls and group.started - self.ended < self.most do
+    local i = self.next_call
+    self.next_call = i + 1
+    local state = setmetatable({
+      run = self.run, agent = self.agent, who = self.who, call = calls[i], tool = nil, started_us = 0, content = nil,
+    }, Call)
+    self.states[i] = state
+    state:start(group)
+  end
+end
+
+function Batch:on_end(child)
+  self.ended = self.ended + 1
+  local must_end = child.tool_call:ended(child)
+  if must_end and not self.fatal then
+    self.fatal = must_end
+    return "stop"
+  end
+  if not self.run:aborted() then self:start_more() end
+end
+
 --- Runs the calls, at most `max_parallel_tool_calls` at once; gives each result to on_result(call,
 --- content) in the order of the calls once all are there. Raises when the run is stopped or a tool
 --- raises a cancellation: then no further call is started, and those that run are cancelled and
@@ -156,31 +186,15 @@ function M.run(run, agent, who, calls, on_result)
   local t = task.waiting_task()
   task.check()
   local group = join.new_group(t)
-  local states, next_call, fatal = {}, 1, nil
-  local most = run.definition.defaults.max_parallel_tool_calls
-  local function start_more()
-    while not fatal and next_call <= #calls and group.started - group.ended < most do
-      local state = setmetatable({ run = run, agent = agent, who = who, call = calls[next_call] }, Call)
-      states[next_call] = state
-      next_call = next_call + 1
-      state:start(group)
-    end
-  end
-  local function on_end(child)
-    group.ended = group.ended + 1
-    local must_end = child.tool_call:ended(child)
-    if must_end and not fatal then
-      fatal = must_end
-      return "stop"
-    end
-    if not run:aborted() then start_more() end
-  end
-  group.ended = 0
-  start_more()
-  local ok, err = pcall(join.supervise, t, group, on_end, on_end)
-  if fatal then error(fatal, 0) end
+  local batch = setmetatable({
+    run = run, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls), next_call = 1,
+    ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,
+  }, Batch)
+  batch:start_more()
+  local ok, err = pcall(join.supervise, t, group, batch, true)
+  if batch.fatal then error(batch.fatal, 0) end
   if not ok then error(err, 0) end
-  for i = 1, #calls do on_result(calls[i], states[i].content) end
+  for i = 1, #calls do on_result(calls[i], batch.states[i].content) end
 end
 
 return M

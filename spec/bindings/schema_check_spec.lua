@@ -202,7 +202,7 @@ describe("schema defaults", function()
   it("that their own schema does not allow are not filled in, or refused", function()
     local text = '{"properties":{"a":{"type":"string","default":1},"b":{"default":2}}}'
     assert.are.same({ b = 2 }, checked(text, {}))
-    local err = refused(text, { strict_defaults = true })
+    local err = schemas.refused(text, { strict_defaults = true })
     assert.are.equal("$.properties.a.default", err.meta.path)
   end)
 

@@ -20,8 +20,7 @@ local function turn(storage, session_id, run_id, at)
   storage:append_events(run_id, { check.event(4), check.event(6) })
   storage:finish_run(run_id, {
     status = "succeeded", finished_at = check.at(at + 1), output = { answer = 42 }, event = check.event(9),
-    messages = { check.message("m1-" .. run_id, at), check.message("m2-" .. run_id, at + 1,
-      { role = "assistant" }) },
+    messages = { check.message("m1-" .. run_id, at), check.message("m2-" .. run_id, at + 1) },
     session = check.session(session_id, { run_count = 1, created_at = check.at(at) }),
   })
 end
@@ -61,8 +60,7 @@ describe("memory storage", function()
     it("is said by every method", function()
       storage:close()
       state_error("closed", "get_session", storage.get_session, storage, "s")
-      state_error("closed", "append_messages", storage.append_messages, storage, "s", { check.message("m",
-        1) })
+      state_error("closed", "append_messages", storage.append_messages, storage, "s", {})
       state_error("closed", "memory_get", storage.memory_get, storage, scope "u", "k")
       state_error("closed", "claim_run", storage.claim_run, storage)
       state_error("closed", "sweep", storage.sweep, storage)
@@ -73,8 +71,7 @@ describe("memory storage", function()
     for _, name in ipairs {
       "acquire_run", "renew_lease", "release_run", "start_step", "commit_step", "get_step", "list_steps",
       "request_cancel", "enqueue_run", "claim_run", "put_wait", "signal_wait", "list_waits",
-        "start_workspace",
-      "pause_workspace", "resume_workspace", "abort_workspace", "cleanup_workspace", "inspect_workspace",
+      "start_workspace", "pause_workspace", "resume_workspace", "abort_workspace", "cleanup_workspace", "inspect_workspace",
       "put_blob", "get_blob",
     } do
       state_error("not_available", name, storage[name], storage, {})
@@ -100,8 +97,8 @@ describe("memory storage", function()
     assert.is_true(err.message:find("system, user, assistant, tool", 1, true) ~= nil)
     err = check.raises("VALIDATION_ERROR", nil, storage.create_run, storage, { id = "r", [1] = true })
     assert.is_true(err.message:find("named fields", 1, true) ~= nil)
-    err = check.raises("VALIDATION_ERROR", nil, storage.append_events, storage, "r", { check.event(1,
-      { note = 1 }) })
+    err = check.raises("VALIDATION_ERROR", nil, storage.append_events, storage, "r",
+      { check.event(1, { note = 1 }) })
     equal("events[1].note", err.meta.field)
     err = check.raises("STATE_ERROR", "run_not_found", storage.finish_run, storage, "no\nsuch",
       { status = "failed", finished_at = check.T0 })
@@ -200,8 +197,8 @@ describe("memory storage", function()
 
     it("are taken from finalizers, while rows are being pushed", function()
       local list = {}
-      for i = 1, 200 do list[i] = check.message(("m%03d"):format(i), i, { content = { { type = "text",
-        text = "x" } } }) end
+      local content = { { type = "text", text = "x" } }
+      for i = 1, 200 do list[i] = check.message(("m%03d"):format(i), i, { content = content }) end
       storage:append_messages("s", list)
       local calls, go_on = 0, true
       local function trap()
@@ -296,8 +293,9 @@ describe("memory storage", function()
 
     it("folds Latin, Greek and Cyrillic letters", function()
       storage:memory_put(scope "u", "k", "ÀÞßŸ ĄĹŹ ΆΈΌΎΏΣΣ ПРИВЕТ ЁЎ Ѣ ÷×")
-      for _, text in ipairs { "àþßÿ", "ąĺź", "άέόύώσς", "привет", "ёў",
-        "ѣ" } do equal({ "k" }, found(text), text) end
+      for _, text in ipairs { "àþßÿ", "ąĺź", "άέόύώσς", "привет", "ёў", "ѣ" } do
+        equal({ "k" }, found(text), text)
+      end
       equal({}, found "÷")
       equal({}, found "x")
     end)
@@ -310,10 +308,10 @@ describe("memory storage", function()
     end)
 
     it("ends words at what JSON escapes and at punctuation", function()
-      storage:memory_put(scope "u", "k", { list = { "one\ntwo\tthree\"four\\five\0six" },
-        ["a-b_c"] = "“seven”—eight" })
-      for _, word in ipairs { "one", "two", "three", "four", "five", "six", "seven", "eight", "a", "b",
-        "c" } do
+      storage:memory_put(scope "u", "k", {
+        list = { "one\ntwo\tthree\"four\\five\0six" }, ["a-b_c"] = "“seven”—eight",
+      })
+      for word in ("one two three four five six seven eight a b c"):gmatch "%a+" do
         equal({ "k" }, found(word), word)
       end
       equal({}, found "ntwo")
@@ -415,9 +413,7 @@ describe("memory storage", function()
     it("says so of reads, which then work", function()
       begin()
       storage:append_messages("s", many)
-      storage:append_events("run-s", { check.event(4), check.event(5), check.event(6), check.event(7),
-        check.event(8),
-        check.event(9) })
+      for seq = 4, 9 do storage:append_events("run-s", { check.event(seq) }) end
       for i = 5, 30 do storage:memory_put(scope "u", "k" .. i, "word " .. i) end
       for i = 1, 20 do
         storage:upsert_session(check.session("s" .. i))
@@ -425,7 +421,7 @@ describe("memory storage", function()
       end
       for name, arguments in pairs {
         list_messages = { "s" }, list_events = { "run-s" }, memory_list = { scope "u" },
-          list_sessions = {}, list_runs = {},
+        list_sessions = {}, list_runs = {},
         memory_search = { scope "u", { text = "word" } },
       } do
         local count = #storage[name](storage, table.unpack(arguments))

@@ -48,8 +48,8 @@ local function messages(random, session_id)
   for i = 1, random(5) - 1 do
     list[i] = check.message(pick(random, MESSAGES), random(6), {
       content = value(random, 1), role = pick(random, { "user", "assistant", "tool", "system" }),
-      session_id = maybe(random, session_id), run_id = maybe(random, "r"), more = maybe(random,
-        value(random, 1)),
+      session_id = maybe(random, session_id), run_id = maybe(random, "r"),
+      more = maybe(random, value(random, 1)),
       provider = maybe(random, { name = "p" }),
     })
   end
@@ -58,10 +58,9 @@ end
 
 local function run(random)
   return check.run(pick(random, RUNS), random(4), {
-    session_id = pick(random, SESSIONS), status = pick(random, STATUSES), harness = maybe(random,
-      "h" .. random(2)),
-    kind = pick(random, { "agent", "workflow" }), input = maybe(random, value(random, 1)),
-      more = maybe(random, 1),
+    session_id = pick(random, SESSIONS), status = pick(random, STATUSES),
+    harness = maybe(random, "h" .. random(2)), kind = pick(random, { "agent", "workflow" }),
+    input = maybe(random, value(random, 1)), more = maybe(random, 1),
     attempt = maybe(random, random(3)),
   })
 end
@@ -120,8 +119,8 @@ local OPERATIONS <const> = {
   finish_run = function(random)
     local id = pick(random, SESSIONS)
     return pick(random, RUNS), {
-      status = pick(random, STATUSES), finished_at = check.at(random(9)), output = maybe(random,
-        value(random, 1)),
+      status = pick(random, STATUSES), finished_at = check.at(random(9)),
+      output = maybe(random, value(random, 1)),
       error = maybe(random, { code = "E" }), messages = maybe(random, messages(random, id)),
       session = maybe(random, session(random)), event = maybe(random, event(random)),
     }
@@ -138,8 +137,8 @@ local OPERATIONS <const> = {
   memory_delete = function(random) return scope(random), pick(random, KEYS) end,
   memory_list = function(random)
     return scope(random), {
-      limit = limit(random), prefix = maybe(random, pick(random, { "a", "b", "" })), cursor = maybe(random,
-        pick(random, KEYS)),
+      limit = limit(random), prefix = maybe(random, pick(random, { "a", "b", "" })),
+      cursor = maybe(random, pick(random, KEYS)),
     }
   end,
   memory_search = function(random)
@@ -197,8 +196,8 @@ local function compare(seed, steps)
     local name = pick(random, NAMES)
     local arguments = table.pack(OPERATIONS[name](random))
     local what = ("seed %d, step %d, %s"):format(seed, step, name)
-    check.equal(outcome(model, name, table.unpack(arguments)), outcome(real, name,
-      table.unpack(arguments)), what)
+    local wanted = outcome(model, name, table.unpack(arguments))
+    check.equal(wanted, outcome(real, name, table.unpack(arguments)), what)
     if step % 50 == 0 then check.equal(contents(model), contents(real), what .. ", all") end
     if random(10) == 1 then
       core.clock_advance(7)

@@ -46,8 +46,8 @@ describe("harness.testing.storage_contract", function()
       end
       return made
     end, { memory = false })
-    assert.is_true(table.concat(failed, "\n"):find("finish: changes nothing when a message is there", 1,
-      true) ~= nil)
+    local names = table.concat(failed, "\n")
+    assert.is_true(names:find("finish: changes nothing when a message is there", 1, true) ~= nil)
   end)
 
   it("leaves the memory group out where it is not offered", function()

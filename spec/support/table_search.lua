@@ -10,7 +10,7 @@ local ID_FIELDS <const> = {
 }
 local SCOPE_FIELDS <const> = {
   kind = true, run_id = true, session_id = true, agent_id = true, user_id = true, tenant_id = true,
-    workflow_id = true,
+  workflow_id = true,
 }
 
 local function scope_name(kind, id) return kind .. ":" .. id end

@@ -43,23 +43,22 @@ local TERMINAL = word("succeeded", "failed", "cancelled")
 local SHAPES <const> = {
   session = {
     required = { "id", "created_at", "updated_at", "run_count" },
-    fields = { id = text, created_at = text, updated_at = text, run_count = whole(0), harness = text,
-      metadata = any },
+    fields = {
+      id = text, created_at = text, updated_at = text, run_count = whole(0), harness = text, metadata = any,
+    },
   },
   message = {
     required = { "id", "role", "timestamp" }, open = true,
     fields = {
       id = text, role = word("system", "user", "assistant", "tool"), timestamp = text, session_id = text,
-        run_id = text,
-      tool_call_id = text,
+      run_id = text, tool_call_id = text,
     },
   },
   run = {
     required = { "id", "session_id", "kind", "target", "started_at", "status" }, open = true,
     fields = {
       id = text, session_id = text, kind = word("agent", "workflow"), target = text, started_at = text,
-        status = STATUS,
-      harness = text, finished_at = text, attempt = whole(1),
+      status = STATUS, harness = text, finished_at = text, attempt = whole(1),
     },
   },
   event = {
@@ -77,7 +76,7 @@ local SHAPES <const> = {
     required = {},
     fields = {
       limit = whole(0), before = text, after_seq = whole(0), session_id = text, harness = text,
-        status = STATUS,
+      status = STATUS,
     },
   },
 }
@@ -112,8 +111,8 @@ local function check_list(op, shape, list, owner_field, owner)
   if type(list) ~= "table" then invalid(op, "a list is wanted") end
   for _, record in ipairs(list) do
     check(op, shape, record)
-    if record[owner_field] and owner and record[owner_field] ~= owner then invalid(op,
-      owner_field .. " is another") end
+    local said = record[owner_field]
+    if said and owner and said ~= owner then invalid(op, owner_field .. " is another") end
   end
 end
 

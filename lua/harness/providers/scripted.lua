@@ -118,6 +118,13 @@ local function recorded(self)
   return out
 end
 
+-- A function may give the same turn again and again.
+local function check_once(self, turn, n)
+  if self._checked[turn] then return end
+  check_turn(turn, n)
+  self._checked[turn] = true
+end
+
 function Scripted:generate(request, on_event)
   local n = self._count + 1
   self._count = n
@@ -125,12 +132,12 @@ function Scripted:generate(request, on_event)
   local turn = self._next
   if turn then
     turn = turn(request, n)
-    check_turn(turn, n)
+    check_once(self, turn, n)
   else
     turn = self._turns[n]
     if type(turn) == "function" then
       turn = turn(request, n)
-      check_turn(turn, n)
+      check_once(self, turn, n)
     end
   end
   if not turn then
@@ -167,6 +174,6 @@ return function(turns, options)
   return setmetatable({
     id = "scripted", cooperative = true, capabilities = CAPABILITIES,
     _turns = type(turns) == "table" and turns or {}, _next = type(turns) == "function" and turns or nil, _count = 0,
-    _kept = {}, _record = options and options.record or RECORD,
+    _checked = setmetatable({}, { __mode = "k" }), _kept = {}, _record = options and options.record or RECORD,
   }, Scripted)
 end

@@ -21,9 +21,9 @@ local function case(it, make_storage)
   return function(name, fn)
     it(name, function()
       local storage = make_storage()
-      local closer <close> = setmetatable({},
-        { __close = function() storage:close() end }) -- luacheck: ignore
-      fn(storage)
+      local ok, err = pcall(fn, storage)
+      storage:close()
+      if not ok then error(err, 0) end
     end)
   end
 end

@@ -51,10 +51,11 @@ return function(case)
   case("refuses a seq that is taken, and stores nothing of that call", function(storage)
     storage:append_events("r", { event(1), event(5) })
     local append = storage.append_events
-    check.state_error("duplicate_event_seq", "append_events", append, storage, "r", { event(6), event(5) })
-    check.state_error("duplicate_event_seq", "append_events", append, storage, "r", { event(7), event(7) })
-    check.state_error("duplicate_event_seq", "append_events", append, storage, "r", { event(4), event(2),
-      event(4) })
+    for _, seqs in ipairs { { 6, 5 }, { 7, 7 }, { 4, 2, 4 } } do
+      local list = {}
+      for i, seq in ipairs(seqs) do list[i] = event(seq) end
+      check.state_error("duplicate_event_seq", "append_events", append, storage, "r", list)
+    end
     ids({ 1, 5 }, storage:list_events "r", "seq")
     check.state_error("duplicate_event_seq", "append_events", append, storage, "new", { event(1), event(1) })
     equal({}, storage:list_events "new")

@@ -42,9 +42,8 @@ return function(case)
     begin(storage)
     finish(storage, "r", patch { output = { answer = 42 } })
     equal(check.run("r", 1, {
-      input = "question", metadata = { a = 1 }, further = "kept", status = "succeeded",
-        finished_at = check.at(100),
-      output = { answer = 42 },
+      input = "question", metadata = { a = 1 }, further = "kept", output = { answer = 42 },
+      status = "succeeded", finished_at = check.at(100),
     }), storage:get_run "r")
     ids({ "r" }, storage:list_runs { status = "succeeded" })
     ids({}, storage:list_runs { status = "running" })
@@ -96,8 +95,8 @@ return function(case)
   case("changes nothing when a message comes twice", function(storage)
     begin(storage)
     fails_without_trace(storage, "duplicate_message_id", {
-      messages = { check.message("m2", 2), check.message("m2", 3) }, session = check.session("s",
-        { run_count = 1 }),
+      messages = { check.message("m2", 2), check.message("m2", 3) },
+      session = check.session("s", { run_count = 1 }),
     })
   end)
 
@@ -112,8 +111,8 @@ return function(case)
   case("refuses records of another session", function(storage)
     begin(storage)
     fails_without_trace(storage, "session_mismatch", { session = check.session "other" })
-    fails_without_trace(storage, "session_mismatch", { messages = { check.message("m2", 2,
-      { session_id = "t" }) } })
+    local message = check.message("m2", 2, { session_id = "t" })
+    fails_without_trace(storage, "session_mismatch", { messages = { message } })
     equal(nil, storage:get_session "other")
   end)
 
@@ -136,13 +135,12 @@ return function(case)
   case("takes copies", function(storage)
     begin(storage)
     local given = patch {
-      output = { list = { 1 } }, messages = { check.message("m2", 2) }, session = check.session("s",
-        { metadata = { a = 1 } }),
-      event = check.event(2),
+      output = { list = { 1 } }, messages = { check.message("m2", 2) }, event = check.event(2),
+      session = check.session("s", { metadata = { a = 1 } }),
     }
     finish(storage, "r", given)
-    given.output.list[1], given.messages[1].content, given.session.metadata.a,
-      given.event.payload.call_id = 2, "x", 2, "x"
+    given.output.list[1], given.messages[1].content = 2, "x"
+    given.session.metadata.a, given.event.payload.call_id = 2, "x"
     equal({ list = { 1 } }, storage:get_run("r").output)
     equal("text of m2", storage:list_messages("s")[2].content)
     equal({ a = 1 }, storage:get_session("s").metadata)

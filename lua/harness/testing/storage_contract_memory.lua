@@ -22,8 +22,8 @@ return function(case)
 
   case("gives back any JSON value", function(storage)
     local values = {
-      { a = { 1, 2, { b = null } } }, { 1, "two", false }, "text", "", "a\0b", 42, 2.5, true, false, null,
-        1 << 60,
+      { a = { 1, 2, { b = null } } }, { 1, "two", false }, "text", "", "a\0b", 42, 2.5, 1 << 60, true, false,
+      null,
     }
     for i, value in ipairs(values) do
       storage:memory_put(SESSION, "k" .. i, value)
@@ -55,10 +55,9 @@ return function(case)
 
   case("keeps scopes apart by their kind and that kind's id", function(storage)
     local scopes = {
-      { kind = "run", run_id = "1" }, { kind = "session", session_id = "1" }, { kind = "agent",
-        agent_id = "1" },
-      { kind = "user", user_id = "1" }, { kind = "tenant", tenant_id = "1" }, { kind = "session",
-        session_id = "2" },
+      { kind = "run", run_id = "1" }, { kind = "session", session_id = "1" },
+      { kind = "agent", agent_id = "1" }, { kind = "user", user_id = "1" },
+      { kind = "tenant", tenant_id = "1" }, { kind = "session", session_id = "2" },
     }
     for i, scope in ipairs(scopes) do storage:memory_put(scope, "k", i) end
     for i, scope in ipairs(scopes) do equal(i, storage:memory_get(scope, "k")) end
@@ -148,8 +147,9 @@ return function(case)
     storage:create_run(check.run("r", 1))
     for _, scope in ipairs { SESSION, run, user } do storage:memory_put(scope, "k", 1) end
     storage:delete_session "s"
-    equal({ nil, nil, 1 }, { storage:memory_get(SESSION, "k"), storage:memory_get(run, "k"),
-      storage:memory_get(user, "k") })
+    equal(nil, storage:memory_get(SESSION, "k"))
+    equal(nil, storage:memory_get(run, "k"))
+    equal(1, storage:memory_get(user, "k"))
   end)
 
   case("refuses wrong arguments", function(storage)

@@ -22,14 +22,16 @@ return function(case)
     local list = {
       message("m1", 1, { run_id = "r", content = "Where is order 7?" }),
       message("m2", 2, {
-        role = "assistant", content = "", provider = { name = "openai",
-          data = { items = { { id = "rs_1" } } } },
+        role = "assistant", content = "",
+        provider = { name = "openai", data = { items = { { id = "rs_1" } } } },
         tool_calls = { { id = "c1", name = "find_order", arguments = { id = "7", exact = true, n = 1.0 } } },
       }),
-      message("m3", 3, { role = "tool", tool_call_id = "c1", content = { { type = "text",
-        text = "shipped" } } }),
-      message("m4", 4, { role = "system", content = null, further = { deep = { null, 1 } },
-        ["odd name"] = "x" }),
+      message("m3", 3, {
+        role = "tool", tool_call_id = "c1", content = { { type = "text", text = "shipped" } },
+      }),
+      message("m4", 4, {
+        role = "system", content = null, further = { deep = { null, 1 } }, ["odd name"] = "x",
+      }),
     }
     storage:append_messages("s", list)
     for _, record in ipairs(list) do record.session_id = "s" end
@@ -131,15 +133,15 @@ return function(case)
   case("keeps NUL bytes, UTF-8, line ends, long texts, integers and floats", function(storage)
     local texts = {
       "a\0b", "żółw 日本語 🐢", "line\r\n\ttab \\ \"quoted\" \127 \1", ("long "):rep(20000), "",
-        "\u{FEFF}bom",
+      "\u{FEFF}bom",
     }
+    local numbers = { 2 ^ 53, 1 << 62, 0.1, -0.0 }
     for i, text in ipairs(texts) do
-      storage:append_messages("s", { message("m" .. i, i, { content = text, n = { 2 ^ 53, 1 << 62, 0.1,
-        -0.0 } }) })
+      storage:append_messages("s", { message("m" .. i, i, { content = text, n = numbers }) })
     end
     for i, got in ipairs(storage:list_messages "s") do
       equal(texts[i], got.content)
-      equal({ 2 ^ 53, 1 << 62, 0.1, -0.0 }, got.n)
+      equal(numbers, got.n)
     end
   end)
 

@@ -24,10 +24,9 @@ return function(case)
 
   case("gives back what was stored", function(storage)
     local record = run("r", 1, {
-      kind = "workflow", attempt = 2, status = "failed", finished_at = check.at(2), input = { id = 7,
-        q = "ż\0" },
-      output = "text", error = { code = "TOOL_ERROR", retriable = false, meta = {} },
-        metadata = { user_id = "u" },
+      kind = "workflow", attempt = 2, status = "failed", finished_at = check.at(2),
+      input = { id = 7, q = "ż\0" }, output = "text", metadata = { user_id = "u" },
+      error = { code = "TOOL_ERROR", retriable = false, meta = {} },
       workflow_version = "3", parent = { run_id = "p" },
     })
     storage:create_run(record)

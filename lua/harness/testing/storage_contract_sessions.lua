@@ -14,8 +14,8 @@ return function(case)
 
   case("gives back what was stored", function(storage)
     local record = session("s", {
-      run_count = 3, harness = "support", metadata = { tier = "gold", limits = { 1, 2.5, null },
-        flag = false },
+      run_count = 3, harness = "support",
+      metadata = { tier = "gold", limits = { 1, 2.5, null }, flag = false },
     })
     storage:upsert_session(record)
     equal(record, storage:get_session "s")
@@ -60,8 +60,9 @@ return function(case)
   end)
 
   case("moves a session whose time of creation changes", function(storage)
-    for i, id in ipairs { "a", "b", "c" } do storage:upsert_session(session(id,
-      { created_at = check.at(i) })) end
+    for i, id in ipairs { "a", "b", "c" } do
+      storage:upsert_session(session(id, { created_at = check.at(i) }))
+    end
     storage:upsert_session(session("a", { created_at = check.at(9) }))
     ids({ "a", "c", "b" }, storage:list_sessions())
   end)
