@@ -70,7 +70,7 @@ packages:
 demo: ## the main job: an agent with tools, streamed to the terminal
 	$(SETUP) build
 	$(BUILD)
-	@build/harness-lua examples/demo.lua
+	@build/harness-lua run examples/support.lua helper "Where are orders 7 and 8?"
 
 test: ## all specs, or one: SPEC=spec/x_spec.lua (TIMES=1 lists the slowest tests)
 	$(SETUP) build test
@@ -106,8 +106,10 @@ bench: ## what the targets ask for, measured beside its peers; one row: ROW=rela
 	$(BUILD)
 	@lua5.4 spec/bench/run.lua $(ROW)
 
-soak: ## all counts in full, and the fuzzers for a minute each (an hour)
-	@HARNESS_SOAK=1 HARNESS_SPEC_TIMEOUT=3600 $(MAKE) --no-print-directory test
+ROUNDS ?= 10
+soak: ## all specs ROUNDS=10 times, each time with other random numbers, and a minute of each fuzzer
+	@for round in $$(seq $(ROUNDS)); do echo "round $$round"; \
+	  HARNESS_SOAK=1 HARNESS_SPEC_TIMEOUT=3600 $(MAKE) --no-print-directory test || exit 1; done
 	@$(MAKE) --no-print-directory fuzz TIME=60
 
 coverage: ## lines and branches that the specs reach

@@ -66,8 +66,11 @@ static int no_memory(lua_State *L) {
 
 /* ---- tasks and their timers ------------------------------------------------------------ */
 
-static struct task_timers *timers_of(const struct core *core, uint64_t token) {
-    uint32_t index = ready_index(token) - 1;
+/* The timers of the task whose token is the first argument. */
+static struct task_timers *timers_arg(lua_State *L, const struct core *core) {
+    uint64_t token = (uint64_t)lua_tointeger(L, 1);
+    uint32_t index = ready_index(token) - 1; /* of token 0: beyond all chunks */
+    if (index / TIMER_CHUNK >= core->timer_chunks) luaL_argerror(L, 1, "not the token of a task");
     return &core->timers[index / TIMER_CHUNK][index % TIMER_CHUNK];
 }
 
@@ -96,27 +99,38 @@ static const char *scope_arg(lua_State *L, int arg) {
     return SCOPES[luaL_checkoption(L, arg, "task", SCOPES)];
 }
 
-static void set_deadline(lua_State *L, struct abort_signal *signal, int arg) {
-    if (lua_isnoneornil(L, arg)) return;
+/* A deadline that a function was given; read before anything is made that an error would leave. */
+struct deadline {
+    bool given;
+    uint64_t ms;
+    const char *scope;
+};
+
+static struct deadline deadline_arg(lua_State *L, int arg) {
+    if (lua_isnoneornil(L, arg)) return (struct deadline){0};
     lua_Integer ms = luaL_checkinteger(L, arg);
-    int rc = abort_deadline(signal, ms > 0 ? (uint64_t)ms : 0, scope_arg(L, arg + 1));
-    if (rc != 0) no_memory(L);
+    return (struct deadline){true, ms > 0 ? (uint64_t)ms : 0, scope_arg(L, arg + 1)};
+}
+
+static bool set_deadline(struct abort_signal *signal, struct deadline deadline) {
+    return !deadline.given || abort_deadline(signal, deadline.ms, deadline.scope) == 0;
 }
 
 /* task_open(parent_signal or 0, deadline_ms?, scope?) -> token, signal */
 static int task_open(lua_State *L) {
     struct core *core = self(L);
     struct abort_signal *parent = signal_arg(L, core, 1);
+    struct deadline deadline = deadline_arg(L, 2);
     uint64_t token = ready_slot_new(loop_ready(core->loop));
     if (!token) return no_memory(L);
     struct abort_signal *signal =
         timers_reserve(core, token) ? abort_new(core->signals, parent) : NULL;
-    if (!signal) {
+    if (!signal || !set_deadline(signal, deadline)) {
+        abort_free(signal);
         ready_slot_free(loop_ready(core->loop), token);
         return no_memory(L);
     }
     abort_token(signal, token);
-    set_deadline(L, signal, 2);
     lua_pushinteger(L, (lua_Integer)token);
     lua_pushinteger(L, (lua_Integer)abort_handle(signal));
     return 2;
@@ -126,7 +140,7 @@ static int task_open(lua_State *L) {
 static int task_close(lua_State *L) {
     struct core *core = self(L);
     uint64_t token = (uint64_t)lua_tointeger(L, 1);
-    struct task_timers *timers = timers_of(core, token);
+    struct task_timers *timers = timers_arg(L, core);
     timer_stop(core->loop, &timers->sleep);
     timer_stop(core->loop, &timers->reap);
     timers->reap_due = false;
@@ -147,7 +161,7 @@ static int task_sleep(lua_State *L) {
     struct core *core = self(L);
     uint64_t token = (uint64_t)lua_tointeger(L, 1);
     lua_Integer ms = lua_tointeger(L, 2);
-    struct task_timers *timers = timers_of(core, token);
+    struct task_timers *timers = timers_arg(L, core);
     timers->token = token;
     if (timer_start(core->loop, &timers->sleep, ms > 0 ? (uint64_t)ms : 0, on_sleep_over, core))
         return no_memory(L);
@@ -157,14 +171,13 @@ static int task_sleep(lua_State *L) {
 /* sleeping(token) -> boolean */
 static int task_sleeping(lua_State *L) {
     struct core *core = self(L);
-    lua_pushboolean(
-        L, timer_running(&timers_of(core, (uint64_t)lua_tointeger(L, 1))->sleep));
+    lua_pushboolean(L, timer_running(&timers_arg(L, core)->sleep));
     return 1;
 }
 
 static int task_sleep_stop(lua_State *L) {
     struct core *core = self(L);
-    timer_stop(core->loop, &timers_of(core, (uint64_t)lua_tointeger(L, 1))->sleep);
+    timer_stop(core->loop, &timers_arg(L, core)->sleep);
     return 0;
 }
 
@@ -180,7 +193,7 @@ static void on_reap(struct timer *timer, void *user) {
 static int task_reap_start(lua_State *L) {
     struct core *core = self(L);
     uint64_t token = (uint64_t)lua_tointeger(L, 1);
-    struct task_timers *timers = timers_of(core, token);
+    struct task_timers *timers = timers_arg(L, core);
     timers->token = token;
     timers->reap_due = false;
     lua_Integer ms = lua_tointeger(L, 2);
@@ -191,7 +204,7 @@ static int task_reap_start(lua_State *L) {
 
 static int task_reap_due(lua_State *L) {
     struct core *core = self(L);
-    lua_pushboolean(L, timers_of(core, (uint64_t)lua_tointeger(L, 1))->reap_due);
+    lua_pushboolean(L, timers_arg(L, core)->reap_due);
     return 1;
 }
 
@@ -234,10 +247,13 @@ static int ready_count(lua_State *L) {
 /* signal_open(parent or 0, token or 0, deadline_ms?, scope?) -> signal */
 static int signal_open(lua_State *L) {
     struct core *core = self(L);
+    struct deadline deadline = deadline_arg(L, 3);
     struct abort_signal *signal = abort_new(core->signals, signal_arg(L, core, 1));
-    if (!signal) return no_memory(L);
+    if (!signal || !set_deadline(signal, deadline)) {
+        abort_free(signal);
+        return no_memory(L);
+    }
     abort_token(signal, (uint64_t)lua_tointeger(L, 2));
-    set_deadline(L, signal, 3);
     lua_pushinteger(L, (lua_Integer)abort_handle(signal));
     return 1;
 }
@@ -252,7 +268,7 @@ static int signal_deadline(lua_State *L) {
     struct abort_signal *signal = signal_arg(L, self(L), 1);
     if (!signal) return 0;
     if (lua_isnil(L, 2)) abort_deadline_clear(signal);
-    else set_deadline(L, signal, 2);
+    else if (!set_deadline(signal, deadline_arg(L, 2))) return no_memory(L);
     return 0;
 }
 
@@ -370,8 +386,9 @@ static int resume(lua_State *L) {
     int status = lua_resume(co, L, nargs, &nresults);
     core->running = outer;
     if (status != LUA_OK && status != LUA_YIELD) {
-        lua_pushboolean(L, 0);
         lua_xmove(co, L, 1);
+        lua_pushboolean(L, 0);
+        lua_insert(L, -2); /* and not before the move: a coroutine may try to resume itself */
         return 2;
     }
     if (!lua_checkstack(L, nresults + 1)) {
@@ -475,9 +492,11 @@ static int clock_manual(lua_State *L) {
 
 /* clock_advance(ms) -> ms left: to the next timer, or by ms */
 static int clock_advance(lua_State *L) {
+    struct loop *loop = self(L)->loop;
     lua_Integer ms = luaL_checkinteger(L, 1);
     luaL_argcheck(L, ms >= 0, 1, "time only moves forward");
-    lua_pushinteger(L, (lua_Integer)loop_clock_advance(self(L)->loop, (uint64_t)ms));
+    if (!loop_clock_is_manual(loop)) return luaL_error(L, "the clock was not stopped");
+    lua_pushinteger(L, (lua_Integer)loop_clock_advance(loop, (uint64_t)ms));
     return 1;
 }
 

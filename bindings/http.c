@@ -282,8 +282,8 @@ static int http_configure_lua(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     struct http_settings settings = {0};
-    settings.no_environment = lua_getfield(L, 1, "environment") == LUA_TBOOLEAN &&
-                              !lua_toboolean(L, -1);
+    settings.no_environment =
+        lua_getfield(L, 1, "environment") == LUA_TBOOLEAN && !lua_toboolean(L, -1);
     settings.proxy = setting_field(L, "proxy");
     settings.no_proxy = setting_field(L, "no_proxy");
     settings.ca_file = setting_field(L, "ca_file");
@@ -307,10 +307,17 @@ void core_close_http(struct core *core) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"status", transfer_status}, {"read", transfer_read},   {"event", transfer_event},
-    {"pick", transfer_pick},     {"alive", transfer_alive}, {"arm", transfer_arm},
-    {"disarm", transfer_disarm}, {"close", transfer_close}, {"__gc", transfer_close},
-    {"__close", transfer_close}, {NULL, NULL},
+    {"status", transfer_status},
+    {"read", transfer_read},
+    {"event", transfer_event},
+    {"pick", transfer_pick},
+    {"alive", transfer_alive},
+    {"arm", transfer_arm},
+    {"disarm", transfer_disarm},
+    {"close", transfer_close},
+    {"__gc", transfer_close},
+    {"__close", transfer_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg FUNCTIONS[] = {

@@ -1,4 +1,4 @@
-/* main.c - the harness-lua command: a Lua state with the modules compiled in, Ctrl-C, exit status.
+/* main.c - the harness-lua command: a Lua state with the modules compiled in, signals, exit status.
  * What the arguments mean is in lua/harness/cli.lua.
  *
  * Ctrl-C only counts and wakes the loop; the program sees it at its next turn. If it does not come
@@ -9,7 +9,9 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +21,13 @@
 #include "bindings.h"
 #include "modules.h"
 
-enum { EXIT_INTERRUPTED = 130, INTERRUPT_MS = 250 };
+enum { EXIT_SIGNALLED = 128, INTERRUPT_MS = 250 };
 
 static struct core *volatile the_core; /* for the signal handlers, which take no argument */
 static volatile sig_atomic_t times_interrupted;
+static volatile sig_atomic_t stopped_by; /* the signal that asked to stop, 0: none */
+
+/* ---- signals --------------------------------------------------------------------------- */
 
 static void raise_interrupted(lua_State *L, lua_Debug *ar) {
     (void)ar;
@@ -44,21 +49,78 @@ static void on_alarm(int signal_number) {
 }
 
 static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    if (times_interrupted++) _exit(EXIT_INTERRUPTED);
     struct core *core = the_core;
-    if (!core) _exit(EXIT_INTERRUPTED);
+    if (times_interrupted++ || !core) _exit(EXIT_SIGNALLED + signal_number);
+    stopped_by = signal_number;
     core->interrupts++;
     loop_wakeup(core->loop);
     struct itimerval in_a_moment = {.it_value = {.tv_usec = INTERRUPT_MS * 1000}};
     setitimer(ITIMER_REAL, &in_a_moment, NULL);
 }
 
+/* A write to a pipe or socket that nobody reads any more. That ends programs like ours when it was
+ * their standard output (`harness-lua x.lua | head`), and is an error like any other elsewhere: of a
+ * child's input, a connection. The signal does not say which, but the pipe does. */
+static void on_broken_pipe(int signal_number) {
+    int saved = errno;
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) {
+        signal(signal_number, SIG_DFL);
+        raise(signal_number);
+    }
+    errno = saved;
+}
+
+static void handle(int signal_number, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigaction(signal_number, &action, NULL);
+}
+
+/* A signal that is ignored from the start stays so: nohup, a shell's background job. */
+static void handle_unless_ignored(int signal_number, void (*handler)(int)) {
+    struct sigaction now;
+    if (sigaction(signal_number, NULL, &now) == 0 && now.sa_handler == SIG_IGN) return;
+    handle(signal_number, handler);
+}
+
+/* ---- what lua/harness/cli.lua gets ----------------------------------------------------- */
+
 /* forgive_interrupt(): Ctrl-C was answered, and the next one is a first one again */
 static int forgive_interrupt(lua_State *L) {
     (void)L;
     times_interrupted = 0;
+    stopped_by = 0;
     return 0;
+}
+
+/* leave_on_interrupt(): from now on Ctrl-C ends the program at once, until forgive_interrupt() */
+static int leave_on_interrupt(lua_State *L) {
+    (void)L;
+    if (!times_interrupted) times_interrupted = 1;
+    return 0;
+}
+
+/* stop_on_terminate(): SIGTERM and SIGHUP are treated as Ctrl-C is */
+static int stop_on_terminate(lua_State *L) {
+    (void)L;
+    handle_unless_ignored(SIGTERM, on_interrupt);
+    handle_unless_ignored(SIGHUP, on_interrupt);
+    return 0;
+}
+
+/* stop_status() -> the exit status of a program that was asked to stop; nil when it was not */
+static int stop_status(lua_State *L) {
+    if (!stopped_by) return 0;
+    lua_pushinteger(L, EXIT_SIGNALLED + stopped_by);
+    return 1;
+}
+
+/* leave(status): closes the Lua state, from wherever in it this is called, and ends the program */
+static int leave(lua_State *L) {
+    int status = (int)luaL_checkinteger(L, 1);
+    the_core = NULL;
+    lua_close(L);
+    exit(status);
 }
 
 static int close_file(lua_State *L) {
@@ -67,33 +129,69 @@ static int close_file(lua_State *L) {
 }
 
 /* take_stdout() -> a file that writes to standard output; whatever else the program and its
- * children write to descriptor 1 goes to standard error from now on */
+ * children write to descriptor 1 goes to standard error from now on. nil and a message when there
+ * is none. */
 static int take_stdout(lua_State *L) {
     luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
     *stream = (luaL_Stream){0};
     luaL_setmetatable(L, LUA_FILEHANDLE);
     fflush(stdout);
     int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-    stream->f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (fd < 0) return luaL_fileresult(L, 0, NULL);
+    if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) errno = EBADF; /* it was closed, see below */
+    else stream->f = fdopen(fd, "w");
     if (!stream->f || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
-        if (fd >= 0 && !stream->f) close(fd);
-        return luaL_error(L, "standard output cannot be set up: %s", strerror(errno));
+        int error = errno;
+        if (!stream->f) close(fd); /* else it is closed with the file */
+        errno = error;
+        return luaL_fileresult(L, 0, NULL);
     }
     stream->closef = close_file;
     return 1;
 }
 
-static void install_signals(void) {
-    struct sigaction interrupt = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
-    struct sigaction alarm_action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGALRM, &alarm_action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+static const luaL_Reg NATIVE[] = {
+    {"forgive_interrupt", forgive_interrupt},
+    {"leave_on_interrupt", leave_on_interrupt},
+    {"stop_on_terminate", stop_on_terminate},
+    {"stop_status", stop_status},
+    {"leave", leave},
+    {"take_stdout", take_stdout},
+    {NULL, NULL},
+};
+
+/* ---- start ----------------------------------------------------------------------------- */
+
+/* Descriptors 0 to 2 that are closed would be given to the next pipe or socket, which print and
+ * error messages would then write into. They are taken by what fails as a closed one does. */
+static void occupy_standard_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0) continue;
+        int got = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        if (got >= 0 && got != fd) close(got); /* there is no /dev/null below it: leave it closed */
+    }
 }
 
+/* Is the option -E among the arguments? It has to be known before the libraries are opened. The
+ * options are passed over as in lua/harness/cli/interpreter.lua. */
+static bool ignores_environment(char **argv) {
+    for (int i = 1; argv[i] && argv[i][0] == '-'; i++) {
+        if (strcmp(argv[i], "-E") == 0) return true;
+        if (strcmp(argv[i], "-") == 0 || strcmp(argv[i], "--") == 0) return false;
+        bool takes_next = strcmp(argv[i], "-e") == 0 || strcmp(argv[i], "-l") == 0;
+        if (takes_next && argv[i + 1]) i++;
+    }
+    return false;
+}
+
+/* start(argc, argv) -> exit status */
 static int start(lua_State *L) {
     int argc = (int)lua_tointeger(L, 1);
     char **argv = lua_touserdata(L, 2);
+    if (argc > 0 && ignores_environment(argv)) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* luaopen_package asks for it */
+    }
     luaL_openlibs(L);
     modules_install(L);
     lua_getglobal(L, "require");
@@ -105,27 +203,29 @@ static int start(lua_State *L) {
         lua_pushstring(L, argv[i]);
         lua_rawseti(L, -2, i);
     }
-    static const luaL_Reg NATIVE[] = {
-        {"forgive_interrupt", forgive_interrupt}, {"take_stdout", take_stdout}, {NULL, NULL}};
     luaL_newlib(L, NATIVE);
     lua_call(L, 2, 1); /* cli(arg, native) -> exit status */
     return 1;
 }
 
 int main(int argc, char **argv) {
+    const char *name = argc > 0 ? argv[0] : "harness-lua";
+    occupy_standard_streams();
     lua_State *L = luaL_newstate();
     if (!L) {
-        fprintf(stderr, "%s: not enough memory\n", argv[0]);
+        fprintf(stderr, "%s: not enough memory\n", name);
         return EXIT_FAILURE;
     }
-    install_signals();
+    handle_unless_ignored(SIGINT, on_interrupt);
+    handle(SIGALRM, on_alarm);
+    handle_unless_ignored(SIGPIPE, on_broken_pipe);
     lua_pushcfunction(L, start);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);
     int failed = lua_pcall(L, 2, 1, 0);
     int status = failed ? EXIT_FAILURE : (int)lua_tointeger(L, -1);
-    if (failed) fprintf(stderr, "%s: %s\n", argv[0], luaL_tolstring(L, -1, NULL));
-    lua_close(L);
+    if (failed) fprintf(stderr, "%s: %s\n", name, luaL_tolstring(L, -1, NULL));
     the_core = NULL;
+    lua_close(L);
     return status;
 }

@@ -7,6 +7,7 @@
  *
  *     process:read(stream) -> bytes | nil, "wait" | nil, "end"      stream: "stdout", "stderr"
  *     process:write(bytes) -> true | nil, "wait" | nil, "closed"
+ *     process:ignore(stream)                                        what comes is thrown away
  *     process:close_stdin(), process:kill(signal name), process:stop(), process:close()
  *     process:result() -> exit_code or nil, signal or nil | nil, "wait"
  *     process:pid()
@@ -90,7 +91,8 @@ static struct process_host *host_of(lua_State *L) {
 
 static const char *check_text(lua_State *L, int index, const char *name) {
     size_t len;
-    if (lua_type(L, index) != LUA_TSTRING) luaL_error(L, "process option %s must be a string", name);
+    if (lua_type(L, index) != LUA_TSTRING)
+        luaL_error(L, "process option %s must be a string", name);
     const char *text = lua_tolstring(L, index, &len);
     if (strlen(text) != len) luaL_error(L, "process option %s holds a NUL character", name);
     return text;
@@ -167,11 +169,19 @@ static int push_nothing(lua_State *L, const char *state) {
     return 2;
 }
 
-static int process_read_lua(lua_State *L) {
+static enum process_stream check_output(lua_State *L, int arg) {
     static const char *const OUTPUTS[] = {"stdout", "stderr", NULL};
+    return luaL_checkoption(L, arg, "stdout", OUTPUTS) == 0 ? PROCESS_STDOUT : PROCESS_STDERR;
+}
+
+static int process_ignore_lua(lua_State *L) {
+    process_ignore(check_process(L)->process, check_output(L, 2));
+    return 0;
+}
+
+static int process_read_lua(lua_State *L) {
     struct process *p = check_process(L)->process;
-    enum process_stream stream =
-        luaL_checkoption(L, 2, "stdout", OUTPUTS) == 0 ? PROCESS_STDOUT : PROCESS_STDERR;
+    enum process_stream stream = check_output(L, 2);
     size_t len;
     const char *bytes = process_peek(p, stream, &len);
     if (!len) return push_nothing(L, process_ended(p, stream) ? "end" : "wait");
@@ -216,7 +226,7 @@ static int process_pid_lua(lua_State *L) {
 }
 
 static int process_kill_lua(lua_State *L) {
-    static const char *const NAMES[] = {"TERM", "KILL", "INT",  "HUP", "QUIT",
+    static const char *const NAMES[] = {"TERM", "KILL", "INT",  "HUP",  "QUIT",
                                         "USR1", "USR2", "STOP", "CONT", NULL};
     static const int NUMBERS[] = {SIGTERM, SIGKILL, SIGINT,  SIGHUP, SIGQUIT,
                                   SIGUSR1, SIGUSR2, SIGSTOP, SIGCONT};
@@ -273,12 +283,18 @@ static int view_disarm(lua_State *L) {
 /* ---- the part ------------------------------------------------------------------------------ */
 
 static const luaL_Reg PROCESS_METHODS[] = {
-    {"read", process_read_lua},     {"write", process_write_lua},
+    {"read", process_read_lua},
+    {"write", process_write_lua},
+    {"ignore", process_ignore_lua},
     {"close_stdin", process_close_stdin_lua},
-    {"result", process_result_lua}, {"pid", process_pid_lua},
-    {"kill", process_kill_lua},     {"stop", process_stop_lua},
-    {"close", process_close_lua},   {"view", process_view},
-    {"__gc", process_close_lua},    {"__close", process_close_lua},
+    {"result", process_result_lua},
+    {"pid", process_pid_lua},
+    {"kill", process_kill_lua},
+    {"stop", process_stop_lua},
+    {"close", process_close_lua},
+    {"view", process_view},
+    {"__gc", process_close_lua},
+    {"__close", process_close_lua},
     {NULL, NULL},
 };
 

@@ -214,6 +214,7 @@ int bind_schema(lua_State *L) {
         lua_pushboolean(L, 0);
         lua_setfield(L, -2, "__metatable");
     }
+    lua_pop(L, 1);
     luaL_newlib(L, FUNCTIONS);
     /* As additionalProperties: undeclared keys are dropped. No JSON text can say it, so it can
      * neither come from outside nor be shown to anybody. */

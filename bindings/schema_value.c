@@ -119,6 +119,13 @@ static bool equal_objects(struct schema_check *c, int a, int b, int depth) {
     return true;
 }
 
+/* schema_types, with `{}` an object only where the schema wants it so. */
+static int seen_types(const struct schema_check *c, int idx, size_t *size) {
+    int types = schema_types(c->L, idx, size);
+    bool both = types == (SCHEMA_ARRAY | SCHEMA_OBJECT);
+    return both && c->schema->exact_empty ? SCHEMA_OBJECT : types;
+}
+
 bool schema_equal(struct schema_check *c, int a, int b, int depth) {
     lua_State *L = c->L;
     if (!schema_step(c, 1)) return false;
@@ -126,7 +133,7 @@ bool schema_equal(struct schema_check *c, int a, int b, int depth) {
     if (!lua_istable(L, a) || !lua_istable(L, b) || too_deep(c, depth)) return false;
     luaL_checkstack(L, 8, "schema");
     size_t size_a, size_b;
-    int types_a = schema_types(L, a, &size_a), types_b = schema_types(L, b, &size_b);
+    int types_a = seen_types(c, a, &size_a), types_b = seen_types(c, b, &size_b);
     if (!schema_step_keys(c, types_a, size_a) || !schema_step_keys(c, types_b, size_b)) return false;
     if (size_a != size_b || (types_a & types_b) == 0) return false;
     if (types_a & SCHEMA_ARRAY) return equal_arrays(c, a, b, size_a, depth);

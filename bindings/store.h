@@ -77,10 +77,14 @@ int job_invalid(lua_State *L, const struct job *job, const char *field, const ch
 void record_types_open(lua_State *L);
 const struct record_types *record_types_get(lua_State *L);
 
+struct store_str text_mark(size_t offset, size_t len);
 void text_settle(const struct job *job, struct store_str *text);
+/* Where n more bytes of text may be written; whoever writes them adds to text.len. */
+char *job_text_room(lua_State *L, struct job *job, size_t n);
 /* A string argument, borrowed from the Lua stack. */
 struct store_str job_text_arg(lua_State *L, const struct job *job, int arg, const char *name);
-/* Appends the JSON of the value at index to job->text and marks it. */
+/* Appends the JSON of the value at index to job->text and marks it (store_json.c). Raises the
+ * VALIDATION_ERROR of json_encode for what JSON cannot hold. */
 struct store_str job_read_json(lua_State *L, struct job *job, int index);
 
 /* The record at index as a row of that type, its texts marked. What the records of one call say of
@@ -95,6 +99,20 @@ void job_settle_list(const struct job *job, const struct record_type *type, size
 /* Raises unless what the records say of their owner (settled) is call.id. */
 void job_check_owner(lua_State *L, const struct job *job, const struct record_type *type,
                      struct store_str said);
+
+/* What the readers share: checks with their errors, and single values. */
+int job_wrong_type(lua_State *L, const struct job *job, const char *field, const char *wanted,
+                   int index);
+void job_check_table(lua_State *L, const struct job *job, int index, const char *field);
+const char *job_key(lua_State *L, const struct job *job, int index);
+struct store_str job_read_text(lua_State *L, struct job *job, int index, const char *field);
+int64_t job_read_integer(lua_State *L, const struct job *job, int index, const char *field,
+                         int64_t least);
+int64_t job_read_word(lua_State *L, const struct job *job, int index, const char *field,
+                      int64_t (*of)(struct store_str), const char *allowed);
+extern const char STORE_STATUSES[];
+
+/* ---- Lua to C, options (store_options.c) ---- */
 
 /* Fills call.in.page from the table (or nothing) at index, which may have the named fields only. */
 void job_read_page(lua_State *L, struct job *job, int index, const char *const *allowed);

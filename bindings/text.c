@@ -29,22 +29,28 @@ void text_timestamp(uint64_t epoch_ms, char *out) {
     digits(out + 20, (unsigned)(epoch_ms % 1000), 3);
 }
 
+static bool is_surrogate(const unsigned char *s, size_t left, unsigned char low, unsigned char high) {
+    return left >= 3 && s[0] == 0xED && s[1] >= low && s[1] <= high && (s[2] & 0xC0) == 0x80;
+}
+
+static bool ends_in_high_surrogate(const unsigned char *s, size_t len) {
+    return len >= 3 && is_surrogate(s + len - 3, 3, 0xA0, 0xAF);
+}
+
 /* How many bytes at the end of s are the beginning of a character that is not complete yet: of a
- * UTF-8 sequence, or a high surrogate in its three-byte form (which waits for its low one). */
+ * UTF-8 sequence, or a high surrogate in its three-byte form, which waits for its low one, of which
+ * a part may be there. */
 static size_t unfinished(const unsigned char *s, size_t len) {
-    if (len >= 3 && s[len - 3] == 0xED && s[len - 2] >= 0xA0 && s[len - 2] <= 0xAF) return 3;
+    if (ends_in_high_surrogate(s, len)) return 3;
     for (size_t back = 1; back <= 3 && back <= len; back++) {
         unsigned char c = s[len - back];
         if (c < 0x80) return 0;
         if (c < 0xC0) continue;
         size_t need = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-        return need > back ? back : 0;
+        if (need <= back) return 0;
+        return c == 0xED && ends_in_high_surrogate(s, len - back) ? back + 3 : back;
     }
     return 0;
-}
-
-static bool is_surrogate(const unsigned char *s, size_t left, unsigned char low, unsigned char high) {
-    return left >= 3 && s[0] == 0xED && s[1] >= low && s[1] <= high;
 }
 
 static unsigned surrogate_bits(const unsigned char *s) {

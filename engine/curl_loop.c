@@ -30,6 +30,7 @@ struct socket_poll {
     uv_poll_t uv;
     struct curl_loop *owner;
     curl_socket_t fd;
+    int events;
 };
 
 /* Tells about every transfer that has ended; on_done may end or start others meanwhile. */
@@ -55,13 +56,23 @@ static void act(struct curl_loop *self, curl_socket_t fd, int events) {
 
 /* ---- sockets ------------------------------------------------------------------------------- */
 
+static void on_socket_ready(uv_poll_t *handle, int status, int events);
+
+static int poll_start(struct socket_poll *poll) {
+    return uv_poll_start(&poll->uv, poll->events, on_socket_ready);
+}
+
+/* Of an error curl is told as if everything were ready: it then reads what had come before, and
+ * learns the reason from the socket. Told of an error, it would do neither. libuv stops a poll that
+ * had an error, so it is started again if curl keeps it. */
 static void on_socket_ready(uv_poll_t *handle, int status, int events) {
     struct socket_poll *poll = handle->data;
     int flags = 0;
-    if (status < 0) flags |= CURL_CSELECT_ERR; /* curl asks the socket for the reason */
-    if (events & UV_READABLE) flags |= CURL_CSELECT_IN;
-    if (events & UV_WRITABLE) flags |= CURL_CSELECT_OUT;
+    if (status < 0 || (events & UV_READABLE)) flags |= CURL_CSELECT_IN;
+    if (status < 0 || (events & UV_WRITABLE)) flags |= CURL_CSELECT_OUT;
     act(poll->owner, poll->fd, flags);
+    bool stopped = !uv_is_closing((uv_handle_t *)handle) && !uv_is_active((uv_handle_t *)handle);
+    if (stopped && poll_start(poll) != 0) act(poll->owner, poll->fd, CURL_CSELECT_ERR);
 }
 
 static void on_poll_closed(uv_handle_t *handle) {
@@ -96,10 +107,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *s
     }
     if (!poll) poll = poll_new(self, fd);
     if (!poll) return -1;
-    int events = 0;
-    if (what & CURL_POLL_IN) events |= UV_READABLE;
-    if (what & CURL_POLL_OUT) events |= UV_WRITABLE;
-    return uv_poll_start(&poll->uv, events, on_socket_ready) == 0 ? 0 : -1;
+    poll->events = 0;
+    if (what & CURL_POLL_IN) poll->events |= UV_READABLE;
+    if (what & CURL_POLL_OUT) poll->events |= UV_WRITABLE;
+    return poll_start(poll) == 0 ? 0 : -1;
 }
 
 /* ---- the timer ----------------------------------------------------------------------------- */
@@ -167,8 +178,7 @@ static bool set_up(struct curl_loop *self) {
            curl->multi_setopt(handle, CURLMOPT_MAXCONNECTS, (long)MAX_CONNECTIONS) == CURLM_OK;
 }
 
-struct curl_loop *curl_loop_new(struct loop *loop, const struct curl_api *curl,
-                                  curl_done_fn fn) {
+struct curl_loop *curl_loop_new(struct loop *loop, const struct curl_api *curl, curl_done_fn fn) {
     struct curl_loop *self = calloc(1, sizeof *self);
     if (!self) return NULL;
     self->loop = loop;

@@ -13,10 +13,14 @@
 #include <strings.h>
 
 #include "buf.h"
+#include "buf_pool.h"
 #include "sse.h"
 #include "url.h"
 
-enum { COMPACT_AT = 64 << 10, SPARE_COUNT = 512, SPARE_MIN = 4 << 10, SPARE_MAX = 64 << 10 };
+enum { COMPACT_AT = 64 << 10 };
+
+/* How much memory of bodies is kept for the next ones, while transfers are open and when none is. */
+enum { SPARE_BUSY = BUF_POOL_MAX, SPARE_IDLE = 32 };
 
 struct http_client {
     struct loop *loop;
@@ -25,11 +29,9 @@ struct http_client {
     bool no_environment;
     char *proxy, *no_proxy, *ca_file; /* owned settings */
     struct http_transfer *transfers;  /* those that are not closed */
-    size_t transfers_live;            /* those that have not ended */
-    /* Memory of bodies that were read: growing a new one for each response cost a fifth of the time
-     * of a stream, most of it in page faults. At most 4 MiB. */
-    struct buf spare[SPARE_COUNT];
-    size_t spare_count;
+    size_t transfers_live;            /* those of them that have not ended */
+    size_t transfers_open;
+    struct buf_pool spare;
 };
 
 struct http_transfer {
@@ -69,22 +71,6 @@ struct record {
 
 static size_t unread(const struct http_transfer *t) {
     return t->body.len - t->taken;
-}
-
-/* ---- spare memory ------------------------------------------------------------------------ */
-
-static void body_borrow(struct http_client *client, struct buf *body) {
-    buf_init(body, SIZE_MAX / 2); /* bounded by HTTP_UNREAD_MAX and one event */
-    if (!client->spare_count) return;
-    *body = client->spare[--client->spare_count];
-    buf_clear(body);
-}
-
-static void body_return(struct http_client *client, struct buf *body) {
-    bool fits = body->cap >= SPARE_MIN && body->cap <= SPARE_MAX;
-    if (fits && client->spare_count < SPARE_COUNT) client->spare[client->spare_count++] = *body;
-    else buf_free(body);
-    buf_init(body, 0);
 }
 
 /* ---- ending ------------------------------------------------------------------------------ */
@@ -137,9 +123,10 @@ static void on_clock(struct timer *timer, void *user) {
     uint64_t limit = t->limit_ms[t->phase];
     if (t->phase == HTTP_BODY && unread(t)) t->since_ms = now; /* it is the reader who is slow */
     uint64_t passed = now - t->since_ms;
-    if (passed >= limit) time_out(t, t->phase);
-    else if (timer_start(t->client->loop, timer, limit - passed, on_clock, t) != 0)
-        time_out(t, t->phase); /* without a clock it could hang for ever */
+    bool over = passed >= limit;
+    /* without a clock it could hang for ever, so a timer that cannot start is a timeout too */
+    if (!over) over = timer_start(t->client->loop, timer, limit - passed, on_clock, t) != 0;
+    if (over) time_out(t, t->phase);
 }
 
 static void on_total(struct timer *timer, void *user) {
@@ -182,7 +169,8 @@ enum http_verdict http_on_header(struct http_transfer *t, const char *name, size
     if (rc == BUF_OK) rc = buf_add_char(&t->head, '\0');
     if (rc == BUF_OK) rc = buf_add(&t->head, value, value_len);
     if (rc == BUF_OK) rc = buf_add_char(&t->head, '\0');
-    if (rc == BUF_ETOOBIG) return fail(t, HTTP_ETOOBIG, "the headers of the response are too large");
+    if (rc == BUF_ETOOBIG)
+        return fail(t, HTTP_ETOOBIG, "the headers of the response are too large");
     if (rc != BUF_OK) return fail_memory(t);
     char *at = t->head.data + start;
     for (size_t i = 0; i < name_len; i++) at[i] = (char)tolower((unsigned char)at[i]);
@@ -203,7 +191,8 @@ static bool answers_with_events(const struct http_transfer *t) {
 enum http_verdict http_on_head_end(struct http_transfer *t) {
     if (t->head_done || t->status / 100 == 1) return HTTP_GO_ON;
     t->head_done = true;
-    body_borrow(t->client, &t->body);
+    buf_pool_take(&t->client->spare, &t->body);
+    t->body.max = SIZE_MAX / 2; /* bounded by HTTP_UNREAD_MAX and one event */
     t->events = answers_with_events(t);
     const char *encoding = http_header(t, "content-encoding");
     if (encoding && *encoding && strcasecmp(encoding, "identity") != 0 && !t->takes_encoding)
@@ -392,8 +381,7 @@ static bool start(struct http_client *client, struct http_transfer *t,
     struct loop *loop = client->loop;
     t->client = client;
     if (!start_phase(t, HTTP_CONNECTING) ||
-        (request->total_ms &&
-         timer_start(loop, &t->total, request->total_ms, on_total, t) != 0)) {
+        (request->total_ms && timer_start(loop, &t->total, request->total_ms, on_total, t) != 0)) {
         http_failure_set(failure, HTTP_ENOMEM, "not enough memory");
     } else {
         t->handle = client->driver.start(client->driver.self, request, t, failure);
@@ -408,6 +396,7 @@ static bool start(struct http_client *client, struct http_transfer *t,
     t->prev_next = &client->transfers;
     client->transfers = t;
     client->transfers_live++;
+    client->transfers_open++;
     loop_op_begin(loop);
     return true;
 }
@@ -446,7 +435,9 @@ void http_close(struct http_transfer *t) {
     if (t->client) {
         *t->prev_next = t->next;
         if (t->next) t->next->prev_next = t->prev_next;
-        body_return(t->client, &t->body);
+        buf_pool_give(&t->client->spare, &t->body);
+        bool busy = --t->client->transfers_open > 0;
+        buf_pool_trim(&t->client->spare, busy ? SPARE_BUSY : SPARE_IDLE);
     }
     transfer_free(t);
 }
@@ -490,7 +481,7 @@ void http_client_free(struct http_client *client) {
         }
         t->client = NULL;
     }
-    while (client->spare_count) buf_free(&client->spare[--client->spare_count]);
+    buf_pool_trim(&client->spare, 0);
     if (client->has_driver) client->driver.free(client->driver.self);
     free(client->proxy);
     free(client->no_proxy);

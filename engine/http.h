@@ -201,7 +201,7 @@ struct http_driver {
     /* After http_on_body has said HTTP_PAUSE: there is room again; deliver the same bytes again,
      * now or later. */
     void (*resume)(void *self, void *handle);
-    void (*free)(void *self);       /* after all transfers have ended */
+    void (*free)(void *self);      /* after all transfers have ended */
     size_t (*sockets)(void *self); /* for leak checks; may be NULL */
 };
 

@@ -12,59 +12,17 @@
  * A transfer that is cut off closes its connection. On a connection that carries others too (HTTP/2)
  * its stream is reset, but curl before 8.1 keeps that frame until something else is sent: then
  * another stream of the connection is paused and resumed, which sends what waits. */
+#include "http_curl.h"
+
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-#include "curl_api.h"
-#include "curl_loop.h"
-#include "http.h"
-#include "proxy.h"
-#include "resolve.h"
-#include "url.h"
 
 /* The version of curl that sends the reset of a stream at once. */
 enum { RESETS_AT_ONCE = 0x080100 };
 
-enum { A_DAY_MS = 24 * 3600 * 1000, MAX_NAMES = 2, KEY_MAX = URL_HOST_MAX + 8 };
-
-struct curl_driver {
-    struct loop *loop;
-    const struct curl_api *curl;
-    struct curl_loop *connections;
-    struct resolver *resolver;
-    struct proxy_rules rules;
-    char *ca_file; /* NULL: libcurl's own */
-    char *ca_dir;
-    struct curl_transfer *connected; /* those that have a connection */
-};
-
-/* A name that is to be resolved before the transfer can start. */
-struct name {
-    struct lookup lookup;
-    char host[URL_HOST_MAX + 1];
-    unsigned port;
-};
-
-struct curl_transfer {
-    struct curl_driver *driver;
-    struct http_transfer *owner;
-    CURL *easy;
-    struct curl_slist *headers;
-    struct curl_slist *addresses;
-    struct name names[MAX_NAMES];
-    int name_count;
-    int names_missing;
-    bool started; /* on the multi handle */
-    bool connected;
-    bool paused;
-    int local_port, remote_port; /* which connection, once connected */
-    struct curl_transfer *next, **prev_next; /* among the driver's connected ones */
-    char error[CURL_ERROR_SIZE];
-};
+enum { KEY_MAX = URL_HOST_MAX + 8 };
 
 /* ---- curl's callbacks ---------------------------------------------------------------------- */
 
@@ -182,7 +140,9 @@ static void describe(const struct curl_transfer *transfer, CURLcode code, enum h
         snprintf(text, size, "the connection was closed before a response came");
     else if (code == CURLE_OUT_OF_MEMORY && error == HTTP_ETOOBIG)
         snprintf(text, size, "a header of the response is too large");
-    else snprintf(text, size, "%s", transfer->error[0] ? transfer->error : curl->easy_strerror(code));
+    else
+        snprintf(text, size, "%s",
+                 transfer->error[0] ? transfer->error : curl->easy_strerror(code));
 }
 
 /* Tells the owner and is gone. */
@@ -209,13 +169,6 @@ static void on_done(void *private_data, CURL *easy, CURLcode code) {
 
 /* ---- resolving and starting ---------------------------------------------------------------- */
 
-static bool slist_add(const struct curl_api *curl, struct curl_slist **list, const char *text) {
-    struct curl_slist *longer = curl->slist_append(*list, text);
-    if (!longer) return false; /* the list is still the caller's */
-    *list = longer;
-    return true;
-}
-
 /* All names are known: hands them to curl, and the transfer starts. */
 static bool launch(struct curl_transfer *transfer) {
     const struct curl_api *curl = transfer->driver->curl;
@@ -227,14 +180,14 @@ static bool launch(struct curl_transfer *transfer) {
 }
 
 /* "host:port:address,address", for CURLOPT_RESOLVE */
-static bool note_addresses(struct curl_transfer *transfer, const struct name *name) {
+static bool note_addresses(struct curl_transfer *transfer, const struct curl_name *name) {
     const char *addresses = name->lookup.addresses;
     if (!*addresses) return true;
     size_t size = KEY_MAX + strlen(addresses) + 2;
     char *line = malloc(size);
     if (!line) return false;
     snprintf(line, size, "%s:%u:%s", name->host, name->port, addresses);
-    bool ok = slist_add(transfer->driver->curl, &transfer->addresses, line);
+    bool ok = curl_list_add(transfer->driver->curl, &transfer->addresses, line);
     free(line);
     return ok;
 }
@@ -242,7 +195,7 @@ static bool note_addresses(struct curl_transfer *transfer, const struct name *na
 /* lookup_fn */
 static void on_found(struct lookup *lookup, void *user) {
     struct curl_transfer *transfer = user;
-    struct name *name = (struct name *)lookup; /* its first member */
+    struct curl_name *name = (struct curl_name *)lookup; /* its first member */
     if (lookup->error) {
         char text[URL_HOST_MAX + 100];
         snprintf(text, sizeof text, "could not resolve the name %.200s (%s)", name->host,
@@ -256,15 +209,9 @@ static void on_found(struct lookup *lookup, void *user) {
     if (!ok) transfer_end(transfer, HTTP_ENOMEM, "not enough memory");
 }
 
-static void add_name(struct curl_transfer *transfer, const struct url *url) {
-    struct name *name = &transfer->names[transfer->name_count++];
-    strcpy(name->host, url->host);
-    name->port = url->port;
-}
-
 static bool resolve_names(struct curl_transfer *transfer) {
     for (int i = 0; i < transfer->name_count; i++) {
-        struct name *name = &transfer->names[i];
+        struct curl_name *name = &transfer->names[i];
         int rc = resolver_find(transfer->driver->resolver, &name->lookup, name->host, on_found,
                                transfer);
         if (rc == RESOLVE_ENOMEM) return false;
@@ -272,56 +219,6 @@ static bool resolve_names(struct curl_transfer *transfer) {
         else if (!note_addresses(transfer, name)) return false;
     }
     return transfer->names_missing > 0 || launch(transfer);
-}
-
-/* ---- options ------------------------------------------------------------------------------- */
-
-static bool has_header(const struct http_request *request, const char *name) {
-    for (size_t i = 0; i < request->header_count; i++)
-        if (strcasecmp(request->headers[2 * i], name) == 0) return true;
-    return false;
-}
-
-/* "Name: value"; curl wants "Name;" for an empty value and takes "Name:" as "do not send". */
-static bool add_header(struct curl_transfer *transfer, const char *name, const char *value) {
-    size_t size = strlen(name) + strlen(value) + 3;
-    char *line = malloc(size);
-    if (!line) return false;
-    if (*value) snprintf(line, size, "%s: %s", name, value);
-    else snprintf(line, size, "%s;", name);
-    bool ok = slist_add(transfer->driver->curl, &transfer->headers, line);
-    free(line);
-    return ok;
-}
-
-static bool set_headers(struct curl_transfer *transfer, const struct http_request *request) {
-    const struct curl_api *curl = transfer->driver->curl;
-    for (size_t i = 0; i < request->header_count; i++)
-        if (!add_header(transfer, request->headers[2 * i], request->headers[2 * i + 1]))
-            return false;
-    /* curl would wait a second for "100 Continue", and call every body a form */
-    if (!slist_add(curl, &transfer->headers, "Expect:")) return false;
-    if (!has_header(request, "content-type") &&
-        !slist_add(curl, &transfer->headers, "Content-Type:"))
-        return false;
-    return curl->easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK;
-}
-
-static CURLcode set_method(const struct curl_api *curl, CURL *easy,
-                           const struct http_request *request) {
-    const char *method = request->method ? request->method : request->body ? "POST" : "GET";
-    CURLcode rc = CURLE_OK;
-    bool post = strcmp(method, "POST") == 0;
-    if (request->body || post) {
-        rc |= curl->easy_setopt(easy, CURLOPT_POST, 1L);
-        rc |= curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
-        rc |= curl->easy_setopt(easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
-    }
-    if (strcmp(method, "HEAD") == 0) rc |= curl->easy_setopt(easy, CURLOPT_NOBODY, 1L);
-    else if (!post && strcmp(method, "GET") != 0)
-        rc |= curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    else if (request->body && !post) rc |= curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    return rc;
 }
 
 static CURLcode set_callbacks(struct curl_transfer *transfer) {
@@ -339,90 +236,6 @@ static CURLcode set_callbacks(struct curl_transfer *transfer) {
     return rc;
 }
 
-/* Without a CAPATH beside it, curl can keep the parsed certificates for the next connection, which
- * saves 10 ms of CPU each. */
-static CURLcode set_tls(const struct curl_driver *driver, CURL *easy, const char *ca_file) {
-    const struct curl_api *curl = driver->curl;
-    if (!ca_file) ca_file = driver->ca_file;
-    bool has_file = ca_file || driver->curl->version->cainfo;
-    CURLcode rc = CURLE_OK;
-    rc |= curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-    rc |= curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-    rc |= curl->easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (ca_file) {
-        rc |= curl->easy_setopt(easy, CURLOPT_CAINFO, ca_file);
-        rc |= curl->easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca_file);
-    }
-    if (has_file || driver->ca_dir) {
-        rc |= curl->easy_setopt(easy, CURLOPT_CAPATH, driver->ca_dir);
-        rc |= curl->easy_setopt(easy, CURLOPT_PROXY_CAPATH, driver->ca_dir);
-    }
-    return rc;
-}
-
-static CURLcode set_connection(const struct curl_driver *driver, CURL *easy, bool secure) {
-    const struct curl_api *curl = driver->curl;
-    CURLcode rc = CURLE_OK;
-    rc |= curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    rc |= curl->easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
-    rc |= curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    rc |= curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    rc |= curl->easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    rc |= curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    rc |= curl->easy_setopt(easy, CURLOPT_USERAGENT, "harness-lua");
-    rc |= curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)A_DAY_MS); /* ours is shorter */
-    /* Over plain TCP nobody speaks HTTP/2 to us, and a transfer that waits to share a connection
-     * would wait for the first one's answer. */
-    bool http2 = secure && (curl->version->features & CURL_VERSION_HTTP2);
-    rc |= curl->easy_setopt(easy, CURLOPT_HTTP_VERSION,
-                            (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-    rc |= curl->easy_setopt(easy, CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
-    return rc;
-}
-
-/* Chooses the proxy, and notes the names that are to be resolved. */
-static bool set_route(struct curl_transfer *transfer, const struct http_request *request,
-                      const struct url *url, struct http_failure *failure) {
-    const struct curl_driver *driver = transfer->driver;
-    const struct curl_api *curl = driver->curl;
-    const char *proxy = request->proxy ? request->proxy : proxy_for(&driver->rules, url);
-    if (proxy && !*proxy) proxy = NULL;
-    /* both set, so that curl looks at no variable */
-    CURLcode rc = curl->easy_setopt(transfer->easy, CURLOPT_PROXY, proxy ? proxy : "");
-    rc |= curl->easy_setopt(transfer->easy, CURLOPT_NOPROXY, "");
-    if (rc != CURLE_OK) return http_failure_set(failure, HTTP_ENOMEM, "not enough memory");
-    if (!proxy) {
-        add_name(transfer, url);
-        return true;
-    }
-    struct url proxy_url;
-    const char *why = url_parse_proxy(&proxy_url, proxy);
-    if (why)
-        return http_failure_set(failure, HTTP_EREQUEST, "cannot use the configured proxy: %s", why);
-    add_name(transfer, &proxy_url);
-    bool names_here = strcmp(proxy_url.scheme, "socks4") == 0 ||
-                      strcmp(proxy_url.scheme, "socks5") == 0;
-    if (names_here) add_name(transfer, url);
-    return true;
-}
-
-static bool set_options(struct curl_transfer *transfer, const struct http_request *request,
-                        struct http_failure *failure) {
-    const struct curl_driver *driver = transfer->driver;
-    CURL *easy = transfer->easy;
-    struct url url;
-    const char *why = url_parse(&url, request->url);
-    if (why) return http_failure_set(failure, HTTP_EREQUEST, "cannot use this URL: %s", why);
-    CURLcode rc = driver->curl->easy_setopt(easy, CURLOPT_URL, request->url);
-    rc |= set_callbacks(transfer);
-    rc |= set_connection(driver, easy, strcmp(url.scheme, "https") == 0);
-    rc |= set_tls(driver, easy, request->ca_file);
-    rc |= set_method(driver->curl, easy, request);
-    if (rc != CURLE_OK || !set_headers(transfer, request))
-        return http_failure_set(failure, HTTP_ENOMEM, "the HTTP library refused the request");
-    return set_route(transfer, request, &url, failure);
-}
-
 /* ---- the driver ---------------------------------------------------------------------------- */
 
 static void *driver_start(void *self, const struct http_request *request, struct http_transfer *t,
@@ -434,7 +247,8 @@ static void *driver_start(void *self, const struct http_request *request, struct
     transfer->driver = driver;
     transfer->owner = t;
     transfer->easy = driver->curl->easy_init();
-    if (transfer->easy && set_options(transfer, request, failure) && resolve_names(transfer))
+    if (transfer->easy && set_callbacks(transfer) == CURLE_OK &&
+        curl_transfer_setup(transfer, request, failure) && resolve_names(transfer))
         return transfer;
     transfer_free(transfer);
     return NULL;

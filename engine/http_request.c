@@ -22,11 +22,16 @@ bool http_failure_set(struct http_failure *failure, enum http_error error, const
 
 const char *http_error_name(enum http_error error) {
     static const char *const NAMES[] = {
-        [HTTP_OK] = "ok",           [HTTP_EREQUEST] = "request",
-        [HTTP_EUNAVAILABLE] = "unavailable", [HTTP_ERESOLVE] = "resolve",
-        [HTTP_ECONNECT] = "connect", [HTTP_ETLS] = "tls",
-        [HTTP_ETIMEOUT] = "timeout", [HTTP_ENETWORK] = "network",
-        [HTTP_EPROTOCOL] = "protocol", [HTTP_ETOOBIG] = "too_big",
+        [HTTP_OK] = "ok",
+        [HTTP_EREQUEST] = "request",
+        [HTTP_EUNAVAILABLE] = "unavailable",
+        [HTTP_ERESOLVE] = "resolve",
+        [HTTP_ECONNECT] = "connect",
+        [HTTP_ETLS] = "tls",
+        [HTTP_ETIMEOUT] = "timeout",
+        [HTTP_ENETWORK] = "network",
+        [HTTP_EPROTOCOL] = "protocol",
+        [HTTP_ETOOBIG] = "too_big",
         [HTTP_ENOMEM] = "no_memory",
     };
     return NAMES[error];
@@ -62,8 +67,8 @@ static bool is_field_value(const char *text) {
 
 /* The framing of the message is the client's, or two readers could see two messages in it. */
 static bool is_ours(const char *name) {
-    static const char *const OURS[] = {"content-length", "transfer-encoding", "connection",
-                                       "upgrade", "expect", "te"};
+    static const char *const OURS[] = {
+        "content-length", "transfer-encoding", "connection", "upgrade", "expect", "te"};
     for (size_t i = 0; i < sizeof OURS / sizeof *OURS; i++)
         if (strcasecmp(name, OURS[i]) == 0) return true;
     return false;
@@ -71,8 +76,9 @@ static bool is_ours(const char *name) {
 
 static bool check_header(const char *name, const char *value, struct http_failure *failure) {
     if (!is_token(name))
-        return http_failure_set(failure, HTTP_EREQUEST,
-                                "a header's name may hold letters, digits and !#$%%&'*+-.^_`|~ only");
+        return http_failure_set(
+            failure, HTTP_EREQUEST,
+            "a header's name may hold letters, digits and !#$%%&'*+-.^_`|~ only");
     if (is_ours(name))
         return http_failure_set(failure, HTTP_EREQUEST,
                                 "the header %.40s is set by the HTTP client itself", name);

@@ -199,15 +199,23 @@ static void on_alarm(uv_timer_t *alarm) {
     arm(loop);
 }
 
+bool loop_clock_is_manual(const struct loop *loop) {
+    return loop->manual;
+}
+
 void loop_clock_manual(struct loop *loop, bool manual, uint64_t wall_ms) {
     uint64_t before = loop_now_ms(loop);
     loop->manual = manual;
     loop->manual_now_ms = before;
     loop->manual_wall_ms = wall_ms;
     uint64_t after = loop_now_ms(loop);
-    for (size_t i = 1; i <= loop->heap_len; i++) { /* what was left to wait stays left to wait */
+    /* What was left to wait stays left to wait. An overdue timer stays overdue by as much, or the
+     * heap would lose its order. */
+    for (size_t i = 1; i <= loop->heap_len; i++) {
         struct timer *timer = loop->heap[i];
-        timer->due_ms = timer->due_ms > before ? after + (timer->due_ms - before) : after;
+        uint64_t late = before > timer->due_ms ? before - timer->due_ms : 0;
+        if (!late) timer->due_ms = after + (timer->due_ms - before);
+        else timer->due_ms = after > late ? after - late : 0;
     }
     arm(loop);
 }

@@ -54,6 +54,7 @@ uint64_t loop_now_us(const struct loop *loop);
 
 /* From now on the clock stands still at the given epoch time; false gives the real one back. */
 void loop_clock_manual(struct loop *loop, bool manual, uint64_t wall_ms);
+bool loop_clock_is_manual(const struct loop *loop);
 /* Moves a manual clock forward to the next timer that is due within ms, or by ms if there is none;
  * fires what is due; returns the milliseconds that are left. */
 uint64_t loop_clock_advance(struct loop *loop, uint64_t ms);

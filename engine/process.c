@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +39,7 @@ struct output {
     struct buf buf;
     size_t taken;
     bool paused;
+    bool ignored;
 };
 
 struct process {
@@ -124,7 +124,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     }
     if (n <= 0) { /* its end; or an error, after which nothing more can come either */
         end_close(&out->end);
-    } else {
+    } else if (!out->ignored) {
         out->buf.len += (size_t)n;
         if (unread(out) >= room_limit(p)) {
             uv_poll_stop(poll);
@@ -275,47 +275,6 @@ void process_stop(struct process *p) {
 
 /* ---- spawning ------------------------------------------------------------------------------ */
 
-/* The child's and our end of one stream; -1: none. */
-struct stream_fds {
-    int child;
-    int ours;
-    bool borrowed; /* the child's end is not ours to close */
-};
-
-static int open_pipe(struct stream_fds *fds, bool child_reads) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) return -errno;
-    fds->child = ends[child_reads ? 0 : 1];
-    fds->ours = ends[child_reads ? 1 : 0];
-    return fcntl(fds->ours, F_SETFL, O_NONBLOCK) == 0 ? 0 : -errno;
-}
-
-static int open_stream(struct stream_fds *fds, enum process_mode mode, int number, int merge_with) {
-    *fds = (struct stream_fds){.child = -1, .ours = -1};
-    switch (mode) {
-    case PROCESS_PIPE: return open_pipe(fds, number == STDIN_FILENO);
-    case PROCESS_NULL:
-        fds->child = open("/dev/null", O_RDWR | O_CLOEXEC);
-        return fds->child >= 0 ? 0 : -errno;
-    case PROCESS_INHERIT: fds->child = number; break;
-    case PROCESS_MERGE: fds->child = merge_with; break;
-    }
-    fds->borrowed = true;
-    return 0;
-}
-
-static int open_streams(struct stream_fds fds[3], const struct process_options *options) {
-    int rc = open_stream(&fds[0], options->stdin_mode, STDIN_FILENO, -1);
-    if (rc == 0) rc = open_stream(&fds[1], options->stdout_mode, STDOUT_FILENO, -1);
-    if (rc == 0) rc = open_stream(&fds[2], options->stderr_mode, STDERR_FILENO, fds[1].child);
-    return rc;
-}
-
-static void close_fd(int *fd) {
-    if (*fd >= 0) close(*fd);
-    *fd = -1;
-}
-
 /* Our ends become pipe_ends; each is taken over even when an earlier one failed. */
 static int watch_streams(struct process *p, struct stream_fds fds[3]) {
     struct pipe_end **places[] = {&p->input, &p->output[0].end, &p->output[1].end};
@@ -331,19 +290,16 @@ static int watch_streams(struct process *p, struct stream_fds fds[3]) {
 }
 
 static int start(struct process *p, const struct process_options *options) {
-    struct stream_fds fds[3] = {{-1, -1, false}, {-1, -1, false}, {-1, -1, false}};
+    struct stream_fds fds[3];
     struct process_starter *starter = &p->host->starter;
-    int rc = open_streams(fds, options);
+    int rc = stream_fds_open(fds, options);
     if (rc == 0) rc = watch_streams(p, fds);
     if (rc == 0) {
         int child_fds[3] = {fds[0].child, fds[1].child, fds[2].child};
         rc = starter->start(starter->self, loop_uv(p->host->loop), options, child_fds, p, &p->pid,
                             &p->handle);
     }
-    for (int i = 0; i < 3; i++) {
-        if (!fds[i].borrowed) close_fd(&fds[i].child);
-        close_fd(&fds[i].ours);
-    }
+    stream_fds_close(fds);
     if (rc == 0) return 0;
     end_close(&p->input);
     end_close(&p->output[0].end);
@@ -415,6 +371,12 @@ void process_take(struct process *p, enum process_stream stream, size_t len) {
     }
     if (!out->paused || !out->end || unread(out) > PROCESS_UNREAD_MAX / 2) return;
     if (start_reading(out) != 0) end_close(&out->end);
+}
+
+void process_ignore(struct process *p, enum process_stream stream) {
+    struct output *out = output_of(p, stream);
+    out->ignored = true;
+    process_take(p, stream, unread(out));
 }
 
 bool process_ended(const struct process *p, enum process_stream stream) {
@@ -493,8 +455,8 @@ void process_host_free(struct process_host *host) {
         signal_all(host, SIGKILL);
         await_exits(host, PROCESS_GRACE_MS);
     }
-    while (host->processes) {
-        struct process *p = host->processes;
+    for (struct process *p = host->processes, *next; p; p = next) {
+        next = p->next;
         if (!p->exited) host->running--; /* the kernel does not let go of it; neither do we wait */
         p->exited = true;
         become_done(p);

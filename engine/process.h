@@ -72,8 +72,8 @@ struct process_starter {
     /* Starts options->file with fds[0..2] as its standard streams (the caller closes its copies),
      * as the leader of a process group. When it has exited, process_exited(process, ...) is called
      * once, from the loop and not from inside start. *pid is set. Returns 0 or a UV_ error. */
-    int (*start)(void *self, uv_loop_t *uv, const struct process_options *options,
-                 const int fds[3], struct process *process, int *pid, void **handle);
+    int (*start)(void *self, uv_loop_t *uv, const struct process_options *options, const int fds[3],
+                 struct process *process, int *pid, void **handle);
     /* Signals the whole group; also after the leader has exited. */
     void (*signal)(void *self, void *handle, int signum);
     /* The process is over and nobody signals it any more: frees the handle. */
@@ -104,6 +104,8 @@ int process_pid(const struct process *p);
  * the loop. */
 const char *process_peek(const struct process *p, enum process_stream stream, size_t *len);
 void process_take(struct process *p, enum process_stream stream, size_t len);
+/* What comes on that stream from now on is thrown away. */
+void process_ignore(struct process *p, enum process_stream stream);
 /* No more will come: the pipe has ended, or the process is done. */
 bool process_ended(const struct process *p, enum process_stream stream);
 

@@ -1,9 +1,53 @@
-/* process_start.c - uv_spawn with a group of its own. libuv reaps the child when it has exited;
+/* process_start.c - plain pipes, so that /dev/stdin and friends can be opened in the child (they
+ * cannot on sockets), and uv_spawn with a group of its own. libuv reaps the child when it has exited;
  * the handle is closed only then, or the child would stay a zombie. */
 #include "process_start.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+/* ---- streams ------------------------------------------------------------------------------- */
+
+static int open_pipe(struct stream_fds *fds, bool child_reads) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return -errno;
+    fds->child = ends[child_reads ? 0 : 1];
+    fds->ours = ends[child_reads ? 1 : 0];
+    return fcntl(fds->ours, F_SETFL, O_NONBLOCK) == 0 ? 0 : -errno;
+}
+
+static int open_stream(struct stream_fds *fds, enum process_mode mode, int number, int merge_with) {
+    switch (mode) {
+    case PROCESS_PIPE: return open_pipe(fds, number == STDIN_FILENO);
+    case PROCESS_NULL:
+        fds->child = open("/dev/null", O_RDWR | O_CLOEXEC);
+        return fds->child >= 0 ? 0 : -errno;
+    case PROCESS_INHERIT: fds->child = number; break;
+    case PROCESS_MERGE: fds->child = merge_with; break;
+    }
+    fds->borrowed = true;
+    return 0;
+}
+
+int stream_fds_open(struct stream_fds fds[3], const struct process_options *options) {
+    for (int i = 0; i < 3; i++) fds[i] = (struct stream_fds){.child = -1, .ours = -1};
+    int rc = open_stream(&fds[0], options->stdin_mode, STDIN_FILENO, -1);
+    if (rc == 0) rc = open_stream(&fds[1], options->stdout_mode, STDOUT_FILENO, -1);
+    if (rc == 0) rc = open_stream(&fds[2], options->stderr_mode, STDERR_FILENO, fds[1].child);
+    return rc;
+}
+
+void stream_fds_close(struct stream_fds fds[3]) {
+    for (int i = 0; i < 3; i++) {
+        if (fds[i].child >= 0 && !fds[i].borrowed) close(fds[i].child);
+        if (fds[i].ours >= 0) close(fds[i].ours);
+    }
+}
+
+/* ---- the starter --------------------------------------------------------------------------- */
 
 struct child {
     uv_process_t uv;

@@ -1,8 +1,20 @@
-/* process_start.h - the starter of child processes on uv_spawn. See struct process_starter. */
+/* process_start.h - what a child process is started with: its streams, and the starter on uv_spawn
+ * (see struct process_starter). Private to process*.c. */
 #ifndef HARNESS_ENGINE_PROCESS_START_H
 #define HARNESS_ENGINE_PROCESS_START_H
 
 #include "process.h"
+
+/* The child's and our end of one stream; -1: none. */
+struct stream_fds {
+    int child;
+    int ours;      /* non-blocking; who takes it over sets -1 here */
+    bool borrowed; /* the child's end is not ours to close */
+};
+
+/* Opens what the options ask for. Returns 0 or a UV_ error; stream_fds_close in both cases. */
+int stream_fds_open(struct stream_fds fds[3], const struct process_options *options);
+void stream_fds_close(struct stream_fds fds[3]);
 
 struct process_starter process_uv_starter(void);
 

@@ -35,7 +35,7 @@ struct question {
 
 struct mailbox {
     pthread_mutex_t lock;
-    size_t refs; /* the resolver's, and one for each thread */
+    size_t refs;      /* the resolver's, and one for each thread */
     uv_async_t *bell; /* NULL: the resolver is gone */
     struct question *answered;
 };
@@ -273,12 +273,13 @@ static void take_answer(struct resolver *resolver, struct question *question) {
 static void on_bell(uv_async_t *bell) {
     struct resolver *resolver = bell->data;
     struct mailbox *mailbox = resolver->mailbox;
-    for (;;) {
-        pthread_mutex_lock(&mailbox->lock);
-        struct question *question = mailbox->answered;
-        if (question) mailbox->answered = question->next;
-        pthread_mutex_unlock(&mailbox->lock);
-        if (!question) break;
+    pthread_mutex_lock(&mailbox->lock);
+    struct question *list = mailbox->answered;
+    mailbox->answered = NULL;
+    pthread_mutex_unlock(&mailbox->lock);
+    while (list) {
+        struct question *question = list;
+        list = question->next;
         take_answer(resolver, question);
     }
     update_bell(resolver);
@@ -334,7 +335,10 @@ void resolver_free(struct resolver *resolver) {
     while (resolver->entries) {
         struct host_entry *entry = resolver->entries;
         resolver->entries = entry->next;
-        while (entry->waiting) lookup_unlink(entry->waiting);
+        for (struct lookup *at = entry->waiting, *next; at; at = next) {
+            next = at->next;
+            *at = (struct lookup){0};
+        }
         entry_free(entry);
     }
     uv_close((uv_handle_t *)&resolver->bell, on_bell_closed);
@@ -360,8 +364,7 @@ int resolver_find(struct resolver *resolver, struct lookup *lookup, const char *
     if (!entry) entry = entry_new(resolver, host);
     if (!entry) return RESOLVE_ENOMEM;
     lookup->addresses = entry->addresses;
-    if (entry->addresses && loop_now_ms(resolver->loop) < entry->known_until_ms)
-        return RESOLVE_NOW;
+    if (entry->addresses && loop_now_ms(resolver->loop) < entry->known_until_ms) return RESOLVE_NOW;
     lookup->addresses = NULL;
     if (entry->state == ENTRY_IDLE) {
         if (resolver->threads >= RESOLVE_MAX_THREADS) entry->state = ENTRY_QUEUED;

@@ -119,7 +119,7 @@ enum store_error records_reserve(struct memory *m, struct records *records, size
     if (need <= records->cap) return STORE_OK;
     size_t cap = records->cap ? (size_t)records->cap * 2 : 4;
     if (cap < need) cap = need;
-    size_t item = sizeof *records->items;
+    size_t item = sizeof(struct record *);
     void *items = allocator_resize(&m->allocator, records->items, records->cap * item, cap * item);
     if (!items) return STORE_ENOMEM;
     records->items = items;
@@ -130,14 +130,14 @@ enum store_error records_reserve(struct memory *m, struct records *records, size
 void records_insert(struct records *records, uint32_t at, struct record *record) {
     assert(records->count < records->cap);
     struct record **place = records->items + at;
-    memmove(place + 1, place, (records->count - at) * sizeof *place);
+    memmove(place + 1, place, (records->count - at) * sizeof(struct record *));
     *place = record;
     records->count++;
 }
 
 void records_free(struct memory *m, struct records *records) {
     for (uint32_t i = 0; i < records->count; i++) record_unref(m, records->items[i]);
-    allocator_free(&m->allocator, records->items, records->cap * sizeof *records->items);
+    allocator_free(&m->allocator, records->items, records->cap * sizeof(struct record *));
     *records = (struct records){0};
 }
 

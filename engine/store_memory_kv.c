@@ -156,7 +156,7 @@ enum store_error memory_kv_delete(struct memory *m, const struct store_call *cal
     record_unref(m, entries->items[at]);
     entries->count--;
     memmove(entries->items + at, entries->items + at + 1,
-            (entries->count - at) * sizeof *entries->items);
+            (entries->count - at) * sizeof(struct record *));
     drop_if_empty(m, call->in.memory.scope, scope);
     return STORE_OK;
 }

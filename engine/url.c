@@ -116,8 +116,8 @@ const char *url_parse_proxy(struct url *url, const char *text) {
 }
 
 char *url_origin(const struct url *url, char out[URL_ORIGIN_MAX]) {
-    int n = snprintf(out, URL_ORIGIN_MAX, url->ipv6 ? "%s://[%s]" : "%s://%s", url->scheme,
-                     url->host);
+    int n =
+        snprintf(out, URL_ORIGIN_MAX, url->ipv6 ? "%s://[%s]" : "%s://%s", url->scheme, url->host);
     if (url->has_port && n > 0 && n < URL_ORIGIN_MAX)
         snprintf(out + n, URL_ORIGIN_MAX - (size_t)n, ":%u", (unsigned)url->port);
     return out;

@@ -154,7 +154,6 @@ function Driver:loop()
       self:call_model()
     elseif action.type == "tools" then
       tools.run(run, agent, self.who, action.calls, on_result)
-      run:flush()
     elseif action.type == "done" then
       local output = self:take_output(action.reply)
       if output ~= nil then return output end

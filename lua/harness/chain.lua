@@ -53,12 +53,18 @@ local function pass_on(co, ...)
   return step(co, raw_resume(co, ...))
 end
 
-step = function(co, ok, tag, ...)
+step = function(co, ok, ...)
+  local tag = ...
   if ok and (rawequal(tag, PARK) or rawequal(tag, EXIT)) and status(co) == "suspended" then
     inner_of[running()] = co
-    return pass_on(co, raw_yield(tag, ...))
+    return pass_on(co, raw_yield(...))
   end
-  return ok, tag, ...
+  return ok, ...
+end
+
+local function check_thread(co, name)
+  if type(co) == "thread" then return end
+  error(("bad argument #1 to '%s' (thread expected, got %s)"):format(name, type(co)), 3)
 end
 
 local function unblock(...)
@@ -68,6 +74,7 @@ end
 
 ---@param co thread
 function M.resume(co, ...)
+  check_thread(co, "resume")
   if isyieldable() then return step(co, raw_resume(co, ...)) end
   blocked = blocked + 1
   return unblock(raw_resume(co, ...))
@@ -86,6 +93,9 @@ end
 
 ---@param fn function
 function M.wrap(fn)
+  if type(fn) ~= "function" then
+    error(("bad argument #1 to 'wrap' (function expected, got %s)"):format(type(fn)), 2)
+  end
   local co = raw_create(fn)
   return function(...)
     return wrapped(co, M.resume(co, ...))
@@ -102,6 +112,7 @@ end
 
 ---@param co thread
 function M.close(co)
+  check_thread(co, "close")
   if close_depth >= MAX_CLOSE_DEPTH then
     error("coroutine.close: closing a coroutine closes another one, more than "
       .. MAX_CLOSE_DEPTH .. " levels deep", 2)
@@ -120,7 +131,7 @@ function M.install(is_base)
   coroutine.wrap = M.wrap
   coroutine.close = M.close
   coroutine.yield = function(...)
-    if is_base(running()) then error("attempt to yield from outside a coroutine", 2) end
+    if is_base(running()) then error("attempt to yield from outside a coroutine", 0) end
     return raw_yield(...)
   end
   coroutine.running = function()
@@ -128,7 +139,7 @@ function M.install(is_base)
     return co, main or is_base(co)
   end
   coroutine.isyieldable = function(co)
-    if co == nil then co = running() end
+    if co == nil then co = running() else check_thread(co, "isyieldable") end
     return isyieldable(co) and not is_base(co)
   end
 end

@@ -3,39 +3,54 @@
 
 local task = require "harness.task"
 local chain = require "harness.chain"
-local core = require "harness.core"
+local interpreter = require "harness.cli.interpreter"
+
+---@class harness.cli.Native what bindings/main.c gives
+---@field leave fun(status: integer) ends the program
+---@field take_stdout fun(): file*?, string? what other code writes to it goes to standard error then
+---@field leave_on_interrupt fun() Ctrl-C ends the program at once, until forgive_interrupt
+---@field forgive_interrupt fun() Ctrl-C was answered, and the next one is a first one again
+---@field stop_on_terminate fun() SIGTERM and SIGHUP are from now on what Ctrl-C is
+---@field stop_status fun(): integer? the exit status after a signal asked to stop; nil: none did
 
 local COMMANDS <const> = { run = true, inspect = true }
 
--- os.exit inside a task closes the task's variables first: the scheduler does it for us.
-local function install_exit()
-  local raw_exit = os.exit
-  os.exit = function(code, close)
-    if task.current() and chain.can_wait() then chain.raw_yield(chain.EXIT, code, close) end
-    raw_exit(code, close)
-  end
-end
-
+-- What os.exit's argument means as an exit status; raises as os.exit does.
 local function exit_status(code)
   if code == nil or code == true then return 0 end
   if code == false then return 1 end
-  return math.tointeger(code) or 1
+  local number = tonumber(code)
+  if not number then error(("bad argument #1 to 'exit' (number expected, got %s)"):format(type(code)), 3) end
+  return math.tointeger(number) or error("bad argument #1 to 'exit' (number has no integer representation)", 3)
+end
+
+-- os.exit ends the program in order: what is open in tasks and coroutines is closed first, and so is
+-- the Lua state, as by os.exit(code, true) of lua5.4. Where it cannot wait for that (in a comparison of
+-- table.sort, say), the state is closed at once.
+local function install_exit(leave)
+  os.exit = function(code)
+    local status = exit_status(code)
+    if task.current() and chain.can_wait() then chain.raw_yield(chain.EXIT, status) end
+    leave(status)
+  end
+end
+
+-- The coroutine that a script takes for its main thread.
+local function is_main(co)
+  return co == interpreter.thread or task.is_base(co)
 end
 
 ---@param argv string[] from index 0
----@param native { forgive_interrupt: function, take_stdout: fun(): file* }
----@return integer
+---@param native harness.cli.Native
+---@return integer status
 return function(argv, native)
-  local command = COMMANDS[argv[1]] and require("harness.cli." .. argv[1]) or require "harness.cli.interpreter"
-  install_exit()
-  chain.install(task.is_base)
-  local main = task.run(function() return command.main(argv, native) end, function(t)
-    if command.on_interrupt then return command.on_interrupt(t) end
-    t:cancel("interrupted")
-  end)
-  if task.exit_request then return exit_status(task.exit_request[1]) end
-  if not main.failed then return main.value or 0 end
+  argv[0] = argv[0] or "harness-lua"
+  local command = COMMANDS[argv[1]] and require("harness.cli." .. argv[1]) or interpreter
+  install_exit(native.leave)
+  chain.install(is_main)
+  local main = task.run(function() return command.main(argv, native) end, command.on_interrupt)
+  if task.exit_request then return task.exit_request[1] end
+  if not main.failed then return main.value end
   io.stderr:write(argv[0], ": ", tostring(main.value), "\n")
-  if core.interrupted_ever() then return 130 end
   return 1
 end

@@ -97,6 +97,12 @@ function Process:text(stream)
   return table.concat(parts)
 end
 
+--- Throws away what comes on that stream from now on, so that the process never waits for a reader.
+---@param stream? "stdout"|"stderr"
+function Process:ignore(stream)
+  self.core:ignore(stream)
+end
+
 --- Queues text for its standard input; waits while a megabyte of earlier text is unread.
 ---@param text string
 ---@return boolean taken false: it reads no more

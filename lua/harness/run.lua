@@ -300,7 +300,8 @@ function M.start(session, kind, target, work, input, options, reader)
   }, Run)
   local timeout_ms = options.timeout_ms or defaults.run_timeout_ms
   run.task = task.make({
-    timeout_ms = timeout_ms > 0 and timeout_ms or nil, scope = "run", grace_ms = defaults.cancel_grace_ms,
+    timeout_ms = timeout_ms > 0 and timeout_ms or nil, scope = "run",
+    grace_ms = defaults.cancel_grace_ms ~= task.CANCEL_GRACE_MS and defaults.cancel_grace_ms or nil,
   }, body, run, work, input)
   run.task.waiter = 0 -- its outcome is the run's, which has its own ways out
   run.task.on_end = function(t) after_force(run, t) end

@@ -228,7 +228,7 @@ local function read_fields(fields)
     table.sort(list, function(a, b) return tostring(a[1]) < tostring(b[1]) end)
   else
     for i, pair in ipairs(fields) do
-      if type(pair) ~= "table" then
+      if type(pair) ~= "table" or M.is(pair) then
         refuse("wrong_type", "object", ("field %d must be {name, schema}, got %s"):format(i, shown(pair)))
       end
       list[i] = { pair[1], pair[2] }
@@ -418,7 +418,11 @@ function methods:nullable()
   if type(keywords.type) == "table" or keywords.type == "null" then return self end
   if keywords.type then return new(changed(node, "type", { keywords.type, "null" })) end
   if keywords.anyOf then
-    local list = table.move(keywords.anyOf, 1, #keywords.anyOf, 1, {})
+    local list = {}
+    for i, schema in ipairs(keywords.anyOf) do
+      if NODES[schema].keywords.type == "null" then return self end
+      list[i] = schema
+    end
     list[#list + 1] = M.null()
     return new(changed(node, "anyOf", list))
   end

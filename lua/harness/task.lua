@@ -189,6 +189,27 @@ local function note_failure(t, err)
   if errors.is(err) then err.traceback = t.traceback end
 end
 
+-- Closes the coroutines of a suspended task, innermost first.
+local function close_suspended(t)
+  local suspended = chain.suspended(t.co)
+  current = t -- waiting in a __close is refused by chain.can_wait, with a clear error
+  M.closing = true
+  for i = #suspended, 1, -1 do
+    local ok, err = close(suspended[i])
+    if not ok then M.report(err, nil) end
+  end
+  M.closing = false
+  current = nil
+end
+
+-- The task called os.exit: it ends here and now, and M.run ends the others.
+local function exit_from(t, ...)
+  M.exit_request = M.exit_request or { ... }
+  close_suspended(t)
+  t.failed, t.value, t.n, t.seen = true, M.cancelled("task", "the program ends"), 1, true
+  ended(t)
+end
+
 local function after_resume(t, ok, tag, ...)
   current = nil
   if ok and tag == PARK then
@@ -203,30 +224,18 @@ local function after_resume(t, ok, tag, ...)
     keep_results(t, select("#", ...), ...)
     return ended(t)
   end
-  if ok and tag == chain.EXIT then
-    M.exit_request = { ... }
-    close(t.co)
-    return ended(t)
-  end
+  if ok and tag == chain.EXIT then return exit_from(t, ...) end
   note_failure(t, tag)
   local closed, err = close(t.co)
   if not closed and not rawequal(err, tag) then t.value = err end -- a __close that raised replaces it
   ended(t)
 end
 
--- Closes the coroutine of a task that would not end, innermost coroutine first.
+-- Ends a task that would not end by itself.
 local function reap(t)
   local reason = signal_reason(t.signal)
-  local suspended = chain.suspended(t.co)
   t.unsettled = true
-  current = t -- waiting in a __close is refused by chain.can_wait, with a clear error
-  M.closing = true
-  for i = #suspended, 1, -1 do
-    local ok, err = close(suspended[i])
-    if not ok then M.report(err, nil) end
-  end
-  M.closing = false
-  current = nil
+  close_suspended(t)
   t.failed, t.value, t.n = true, reason, 1
   ended(t)
 end
@@ -427,11 +436,13 @@ function M.make(options, fn, ...)
     token, signal = core.task_open(above)
   end
   local n, first = select("#", ...), ...
-  local t = setmetatable({ -- all fields that most tasks come to have: a table that grows is rehashed
+  local t = setmetatable({ -- 16 fields, those that most tasks come to have: a table that grows is rehashed
     token = token, signal = signal, scope = signal, state = "new", fn = fn, arg = first, co = false, n = 0,
-    grace_ms = options and options.grace_ms or (parent and parent.grace_ms), parent = parent, group = false,
-    waiter = false, value = nil, args = nil, failed = false, prev_sibling = nil,
+    parent = parent, group = false, waiter = false, value = nil, prev_sibling = nil, next_sibling = nil,
+    first_child = nil, last_child = nil,
   }, Task)
+  local grace_ms = options and options.grace_ms or (parent and parent.grace_ms)
+  if grace_ms then t.grace_ms = grace_ms end
   if n > 1 then t.args = table.pack(...) end
   tasks[token & 0xffffffff] = t
   if parent then link_child(parent, t) end
@@ -660,9 +671,14 @@ function M.run(fn, on_interrupt, ...)
   end
   local t = M.make({ root = true }, fn, ...)
   t.waiter = 0
+  local exiting = false
   while t.state ~= "done" do
     drain()
     if t.state == "done" then break end
+    if M.exit_request and not exiting then
+      exiting = true
+      t:cancel "the program ends"
+    end
     if core.interrupted() > 0 and on_interrupt then on_interrupt(t) end
     if not core.turn(true) and core.ready_count() == 0 then deadlock(t) end
   end

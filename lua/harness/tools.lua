@@ -191,6 +191,7 @@ function M.run(run, agent, who, calls, on_result)
     ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,
   }, Batch)
   batch:start_more()
+  run:flush() -- what happened so far waits in storage, not as tables, while the tools work
   local ok, err = pcall(join.supervise, t, group, batch, true)
   if batch.fatal then error(batch.fatal, 0) end
   if not ok then error(err, 0) end

@@ -35,7 +35,8 @@ local function read(path)
 end
 
 local function files_of(draft)
-  local pipe = assert(io.popen(("cd %s/%s 2>/dev/null && find . -name '*.json' | LC_ALL=C sort"):format(SUITE, draft)))
+  local command = "cd %s/%s 2>/dev/null && find . -name '*.json' | LC_ALL=C sort"
+  local pipe = assert(io.popen(command:format(SUITE, draft)))
   local names = {}
   for line in pipe:lines() do names[#names + 1] = line:sub(3) end
   pipe:close()

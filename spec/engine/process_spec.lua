@@ -190,6 +190,15 @@ describe("bounds", function()
     assert.equal(1100000, #p:text())
   end)
 
+  it("do not hold for output that is ignored", function()
+    local p <close> = shell "head -c 5000000 /dev/zero; echo done >&2"
+    p:read()
+    p:ignore "stdout"
+    assert.equal("done\n", p:text "stderr")
+    assert.is_nil(p:read())
+    assert.same({ exit_code = 0 }, p:wait())
+  end)
+
   it("make a writer wait while the child does not read", function()
     local p <close> = shell("read line; cat | wc -c", { stdin = true })
     p:write "go\n"

@@ -9,7 +9,8 @@ setup(function()
   server = servers.start()
   directory, remove = servers.temp_dir()
   library = directory .. "/slow_names.so"
-  local built = process.run { file = "cc", args = { "-shared", "-fPIC", "-o", library, "spec/support/slow_names.c" } }
+  local args = { "-shared", "-fPIC", "-o", library, "spec/support/slow_names.c" }
+  local built = process.run { file = "cc", args = args }
   assert(built.exit_code == 0, built.stderr)
 end)
 
@@ -24,7 +25,8 @@ local function url(name) return ("http://%s:%d/echo"):format(name, server.ports.
 local function resolve(requests)
   local log = directory .. "/names.log"
   local asan = (os.getenv "ASAN_OPTIONS" or "") .. ":verify_asan_link_order=0"
-  local results, ms = servers.client({ "LD_PRELOAD=" .. library, "NAMES_LOG=" .. log, "ASAN_OPTIONS=" .. asan }, requests)
+  local env = { "LD_PRELOAD=" .. library, "NAMES_LOG=" .. log, "ASAN_OPTIONS=" .. asan }
+  local results, ms = servers.client(env, requests)
   local names = {}
   local file = io.open(log)
   if file then
@@ -46,7 +48,8 @@ describe("a name", function()
   end)
 
   it("that is an address or localhost is not asked for", function()
-    local results, _, names = resolve { { url = url "127.0.0.1" }, { url = url "localhost" }, { url = url "a.LOCALHOST" } }
+    local requests = { { url = url "127.0.0.1" }, { url = url "localhost" }, { url = url "a.LOCALHOST" } }
+    local results, _, names = resolve(requests)
     for i = 1, 3 do assert.equal(200, results[i].status) end
     assert.same({}, names)
   end)

@@ -71,8 +71,8 @@ describe("memory storage", function()
     for _, name in ipairs {
       "acquire_run", "renew_lease", "release_run", "start_step", "commit_step", "get_step", "list_steps",
       "request_cancel", "enqueue_run", "claim_run", "put_wait", "signal_wait", "list_waits",
-      "start_workspace", "pause_workspace", "resume_workspace", "abort_workspace", "cleanup_workspace", "inspect_workspace",
-      "put_blob", "get_blob",
+      "start_workspace", "pause_workspace", "resume_workspace", "abort_workspace", "cleanup_workspace",
+      "inspect_workspace", "put_blob", "get_blob",
     } do
       state_error("not_available", name, storage[name], storage, {})
     end
@@ -178,6 +178,31 @@ describe("memory storage", function()
         end
       end
     end)
+  end)
+
+  it("keeps objects of every size, small plain ones and others", function()
+    local kinds = {
+      "text", "with \"quotes\"\n", "", 7, math.mininteger, true, false, 0.5, json.null, { "list" },
+      { a = { b = 1 } }, json.array {}, {},
+    }
+    local object = {}
+    for i = 0, 40 do
+      if i > 0 then object[("key %d \u{1F422}"):format(i * 7 % 41):rep(i % 3 + 1)] = kinds[i % #kinds + 1] end
+      storage:append_events("r", { check.event(i + 1, { payload = object }) })
+      equal(object, storage:list_events("r", { after_seq = i })[1].payload)
+    end
+    for i, kind in ipairs(kinds) do
+      local metadata = { z = i, ["a\"b"] = 1, a = kind, ["a "] = i }
+      storage:memory_put(scope "u", "k" .. i, "word", { metadata = metadata })
+      check.ids({ "k" .. i }, storage:memory_search(scope "u", { text = "word", metadata = metadata }), "key")
+    end
+    check.raises("VALIDATION_ERROR", nil, storage.memory_put, storage, scope "u", "k", { a = "\xff" })
+    check.raises("VALIDATION_ERROR", nil, storage.memory_put, storage, scope "u", "k", { ["\xff"] = 1 })
+    check.raises("VALIDATION_ERROR", nil, storage.memory_put, storage, scope "u", "k", { a = 1, [2] = 1 })
+    equal("made", (function()
+      storage:memory_put(scope "u", "k", setmetatable({}, { __tojson = function() return "made" end }))
+      return storage:memory_get(scope "u", "k")
+    end)())
   end)
 
   describe("calls within calls", function()

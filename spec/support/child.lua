@@ -19,12 +19,15 @@ local READY_MS <const> = 20000
 local Child = {}
 Child.__index = Child
 
--- Reads until the output matches; what comes later is read and dropped by a task of its own.
+-- Reads until the output matches; what comes later is dropped.
 local function await_ready(p, pattern)
   local output = ""
   while true do
     local captures = { output:match(pattern) }
-    if captures[1] then return output, captures end
+    if captures[1] then
+      p:ignore "stdout"
+      return { output = output, captures = captures }
+    end
     local bytes = p:read "stdout"
     if not bytes then
       local result = p:wait()
@@ -44,13 +47,13 @@ function M.start(options)
     file = options[1], args = { table.unpack(options, 2) }, env = options.env, cwd = options.cwd,
     stdin = true, stdout = "pipe", stderr = options.stderr or "inherit",
   }
-  local ok, output, captures = pcall(task.deadline, options.timeout_ms or READY_MS, "task", await_ready, p,
-    options.ready)
+  local ok, result = task.deadline(options.timeout_ms or READY_MS, "task", await_ready, p, options.ready)
   if not ok then
     p:close()
-    error(("%s: %s"):format(table.concat(options, " "), tostring(output)), 0)
+    error(("%s: %s"):format(table.concat(options, " "), tostring(result)), 0)
   end
-  return setmetatable({ process = p, output = output, captures = captures }, Child)
+  result.process = p
+  return setmetatable(result, Child)
 end
 
 --- Ends the program and waits for it.

@@ -113,6 +113,6 @@ if [ -n "${TIMES-}" ]; then
   echo "slowest tests:"
   sed -n 's/^end [a-z]* //p' "$work"/*.result | sort -rn | head -n 10 | sed 's/^/  /'
 fi
-[ -z "${HARNESS_SPEC_FACTOR-}" ] || echo "heavy specs were reduced by the factor $HARNESS_SPEC_FACTOR"
+[ -z "${HARNESS_SPEC_FACTOR-}" ] || echo "the counts of heavy specs were divided by $HARNESS_SPEC_FACTOR"
 echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
 [ $failed = 0 ] && [ $passed -gt 0 ]

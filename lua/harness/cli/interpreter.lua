@@ -1,5 +1,10 @@
---- harness-lua as a Lua 5.4 interpreter: the arguments, messages and exit statuses of lua5.4
---- (lua.c of Lua 5.4), with the main chunk running as a task.
+--- harness-lua as a Lua 5.4 interpreter: the arguments, messages and exit statuses of lua5.4 (lua.c of
+--- Lua 5.4), with the chunks running inside a task.
+---
+--- Each chunk runs in a coroutine of its own, with xpcall below it. So the stack that it sees, in
+--- tracebacks and through debug, is that of a main chunk of lua5.4, which has one C function below it.
+
+local chain = require "harness.chain"
 
 local M = {}
 
@@ -22,7 +27,8 @@ Available options are:
 local TAKES_VALUE <const> = { e = true, l = true }
 local FLAGS <const> = { i = true, v = true, E = true, W = true }
 
--- Splits the arguments as lua.c does: options first, then the script.
+-- Splits the arguments as lua.c does: options first, then the script, whose index is returned. -E was
+-- already heeded in bindings/main.c, before the libraries were opened.
 local function parse(argv)
   local options, i = {}, 1
   while argv[i] do
@@ -49,84 +55,100 @@ local function parse(argv)
   return options, i
 end
 
-local function message_handler(err)
-  if type(err) ~= "string" then
-    local mt = getmetatable(err)
-    if mt and mt.__tostring then return tostring(err) end
-    err = ("(error object is a %s value)"):format(type(err))
+-- ---- running chunks -----------------------------------------------------------------------
+
+--- The coroutine of the chunk that runs, which for a script is its main thread.
+---@type thread?
+M.thread = nil
+
+-- A Ctrl-C came as a cancelled error; on its way out it reads as in lua5.4.
+local function is_interrupt(err)
+  local meta = type(err) == "table" and err.code == "OPERATION_CANCELLED" and err.meta
+  return type(meta) == "table" and meta.reason == "interrupted"
+end
+
+-- With the stack, whose end is called what lua5.4 calls it. Only for tail calls of the message handler:
+-- level 2 is then what raised the error.
+local function traced(message)
+  return (debug.traceback(message, 2):gsub("%[C%]: in function 'xpcall'$", "[C]: in ?"))
+end
+
+-- The message handler of lua.c: texts get a traceback, objects with __tostring speak for themselves.
+local function message_of(err)
+  if type(err) == "string" or type(err) == "number" then return traced(tostring(err)) end
+  if is_interrupt(err) then return traced "interrupted!" end
+  local mt = debug.getmetatable(err)
+  local to_text = mt and rawget(mt, "__tostring")
+  if to_text then
+    local text = to_text(err)
+    if type(text) == "string" then return text end
   end
-  return debug.traceback(err, 2)
+  return traced(("(error object is a %s value)"):format(type(err)))
 end
 
-local function report(progname, message)
-  io.stderr:write(progname, ": ", message, "\n")
-  return 1
+--- Calls fn(...) with nothing of ours on its stack.
+---@return string? message of its error
+---@return table? results packed, the first of them at 3
+function M.call(fn, ...)
+  local co = coroutine.create(xpcall)
+  M.thread = co
+  local results = table.pack(chain.resume(co, fn, message_of, ...))
+  M.thread = nil
+  if results[1] and results[2] then return nil, results end
+  return tostring(results[1] and results[3] or results[2])
 end
 
--- Runs a loaded chunk; nil, or the message of its error.
-local function call(chunk, ...)
-  local result = table.pack(xpcall(chunk, message_handler, ...))
-  if not result[1] then return result[2] end
-  return nil, result
+local call = M.call
+
+local function call_loaded(chunk, problem, ...)
+  if not chunk then return problem end
+  return (call(chunk, ...))
 end
 
+-- -l mod, -l global=mod
 local function require_library(spec)
-  local global, module = spec:match "^([^=]+)=(.*)$"
-  global, module = global or spec, module or spec
-  return call(function() _G[global] = require(module) end)
+  local global, module = spec:match "^([^=]*)=(.*)$"
+  local message, results = call(require, module or spec)
+  if results then _G[global or spec] = results[3] end
+  return message
 end
 
 local function run_init()
-  local init = os.getenv "LUA_INIT_5_4"
-  local name = init and "=LUA_INIT_5_4" or "=LUA_INIT"
-  init = init or os.getenv "LUA_INIT"
+  local name = "LUA_INIT_5_4"
+  local init = os.getenv(name)
+  if not init then
+    name = "LUA_INIT"
+    init = os.getenv(name)
+  end
   if not init then return nil end
-  local chunk, err
-  if init:sub(1, 1) == "@" then chunk, err = loadfile(init:sub(2)) else chunk, err = load(init, name) end
-  if not chunk then return err end
-  return (call(chunk))
+  if init:sub(1, 1) == "@" then return call_loaded(loadfile(init:sub(2))) end
+  return call_loaded(load(init, "=" .. name))
 end
 
-local function print_results(result)
-  if result.n <= 1 then return nil end
-  return (call(print, table.unpack(result, 2, result.n)))
-end
-
--- Reads one statement or expression, over several lines when it is not complete yet.
-local function read_chunk()
-  io.write(_G._PROMPT or "> ")
-  io.flush()
-  local text = io.read "L"
-  if not text then return nil end
-  local chunk = load("return " .. text, "=stdin")
-  if chunk then return chunk end
-  while true do
-    local err
-    chunk, err = load(text, "=stdin")
-    if chunk or not err:find "<eof>$" then return chunk, err end
-    io.write(_G._PROMPT2 or ">> ")
-    io.flush()
-    local more = io.read "L"
-    if not more then return nil, err end
-    text = text .. more
+local function run_options(options)
+  for _, option in ipairs(options) do
+    local letter, value = option[1], option[2]
+    local message
+    if letter == "e" then
+      message = call_loaded(load(value, "=(command line)"))
+    elseif letter == "l" then
+      message = require_library(value)
+    else
+      warn "@on"
+    end
+    if message then return message end
   end
 end
 
-local function interact(progname)
-  while true do
-    local chunk, err = read_chunk()
-    if not chunk and not err then break end
-    local result
-    if chunk then err, result = call(chunk) end
-    if result then err = print_results(result) end
-    if err then report(progname, err) end
-  end
-  io.write "\n"
-  return 0
-end
-
-local function is_terminal()
-  return require("harness.core").is_terminal(0)
+-- The script's arguments are what the global `arg` holds by now.
+local function run_script(argv, script)
+  local file = argv[script]
+  if file == "-" and argv[script - 1] ~= "--" then file = nil end
+  local chunk, problem = loadfile(file)
+  if not chunk then return problem end
+  local arg = _G.arg
+  if type(arg) ~= "table" then return "'arg' is not a table" end
+  return call_loaded(chunk, nil, table.unpack(arg, 1, #arg))
 end
 
 -- The `arg` table of lua.c: the script at 0, what stood before it at negative places.
@@ -135,6 +157,34 @@ local function make_arg(argv, script)
   local base = argv[script] and script or 0
   for i = 0, #argv do arg[i - base] = argv[i] end
   return arg
+end
+
+local function report(progname, message)
+  io.stderr:write(progname, ": ", message, "\n")
+  return 1
+end
+
+-- Without a script and without -e, -i or -v, the program is read from standard input. As in lua5.4 its
+-- failure is told, and the exit status stays 0.
+local function run_stdin(options, progname)
+  for _, option in ipairs(options) do
+    if option[1] == "e" then return nil end
+  end
+  if options.v or options.i then return nil end
+  if require("harness.core").is_terminal(0) then
+    require("harness.cli.version").print()
+    options.i = true
+    return nil
+  end
+  local message = call_loaded(loadfile())
+  if message then report(progname, message) end
+end
+
+--- Ctrl-C: what the chunk waits for raises an error, as in lua5.4 what it does.
+---@param t harness.Task
+function M.on_interrupt(t)
+  local errors = require "harness.errors"
+  t:cancel(errors.new("OPERATION_CANCELLED", "interrupted", { scope = "task", reason = "interrupted" }))
 end
 
 ---@param argv string[]
@@ -146,40 +196,16 @@ function M.main(argv)
     io.stderr:write(progname, ": ", script, "\n", (USAGE:gsub("%%s", progname)))
     return 1
   end
-  if options.v then require("harness.cli.version").print() end
+  if options.v or options.i then require("harness.cli.version").print() end
   _G.arg = make_arg(argv, script)
-  local err = not options.E and run_init()
-  if err then return report(progname, err) end
-  for _, option in ipairs(options) do
-    local letter, value = option[1], option[2]
-    if letter == "e" then
-      local chunk, problem = load(value, "=(command line)")
-      err = problem or call(chunk)
-    elseif letter == "l" then
-      err = require_library(value)
-    else
-      warn "@on"
-    end
-    if err then return report(progname, err) end
+  local message = not options.E and run_init()
+  message = message or run_options(options)
+  if not message then
+    if argv[script] then message = run_script(argv, script) else run_stdin(options, progname) end
   end
-  if argv[script] then
-    local file = argv[script]
-    local chunk, problem
-    if file == "-" and argv[script - 1] ~= "--" then chunk, problem = loadfile() else chunk, problem = loadfile(file) end
-    err = problem or call(chunk, table.unpack(argv, script + 1))
-    if err then return report(progname, err) end
-    if options.i then return interact(progname) end
-    return 0
-  end
-  if options.i then return interact(progname) end
-  if #options > 0 or options.v then return 0 end
-  if is_terminal() then
-    require("harness.cli.version").print()
-    return interact(progname)
-  end
-  local chunk, problem = loadfile()
-  err = problem or call(chunk)
-  return err and report(progname, err) or 0
+  if message then return report(progname, message) end
+  if options.i then return require("harness.cli.repl").run(call) end
+  return 0
 end
 
 return M

@@ -1,17 +1,20 @@
 --- harness-lua run FILE TARGET [INPUT]: runs one agent or workflow of the harness that FILE returns.
 
 local core = require "harness.core"
-local errors = require "harness.errors"
+local failure = require "harness.cli.failure"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
 local loggers = require "harness.logger"
+local nearest = require "harness.nearest"
 local options = require "harness.cli.options"
+local output = require "harness.cli.output"
 local progress = require "harness.cli.progress"
 
 local M = {}
 
 local USAGE <const> = [=[
 usage: %s run FILE TARGET [INPUT] [options]
+  FILE returns a harness, TARGET is one of its agents or workflows
   INPUT is text where TARGET takes a string, else JSON; - reads standard input
   --session ID      run in this session (default: a new one)
   --stream          write the events to standard output, as JSON Lines
@@ -21,16 +24,22 @@ usage: %s run FILE TARGET [INPUT] [options]
 
 local SPEC <const> = { session = "value", stream = "flag", timeout = "value", metadata = "value", help = "flag" }
 
-local function runnable(harness, session, target)
-  local definition = harness.definition
-  if definition.agents[target] then return session.agents[target], definition.agents[target] end
-  if definition.workflows[target] then return session.workflows[target], definition.workflows[target] end
+local function unknown_target(definition, target)
   local names = {}
   for id in pairs(definition.agents) do names[#names + 1] = id end
   for id in pairs(definition.workflows) do names[#names + 1] = id end
   table.sort(names)
-  options.fail(("there is no agent or workflow %q; there are: %s"):format(target,
-    #names > 0 and table.concat(names, ", ") or "none"))
+  local meant = nearest.find(target, names)
+  options.fail(("there is no agent or workflow %q; %s"):format(target, meant and ("did you mean %q?"):format(meant)
+    or "there are: " .. (#names > 0 and table.concat(names, ", ") or "none")))
+end
+
+-- Is it an agent or a workflow, and what is its definition?
+local function find_target(definition, target)
+  for _, kind in ipairs { "agents", "workflows" } do
+    if definition[kind][target] then return kind, definition[kind][target] end
+  end
+  unknown_target(definition, target)
 end
 
 local function takes_string(definition)
@@ -39,9 +48,20 @@ local function takes_string(definition)
   return type(schema) == "table" and schema.type == "string"
 end
 
-local function read_input(given, definition)
-  if given == nil then options.fail "INPUT is missing (- reads standard input)" end
-  local text = given == "-" and io.read "a" or given
+-- While it waits for input nothing is under way that would have to be stopped.
+local function read_stdin(native)
+  native.leave_on_interrupt()
+  local text, problem = io.read "a"
+  native.forgive_interrupt()
+  return text or options.fail("standard input cannot be read: " .. tostring(problem))
+end
+
+local function read_input(given, definition, native)
+  if given == nil then
+    if not definition.input then return nil end
+    options.fail "INPUT is missing (- reads standard input)"
+  end
+  local text = given == "-" and read_stdin(native) or given
   if takes_string(definition) then return text end
   local ok, value = pcall(json.decode, text)
   if ok then return value end
@@ -52,81 +72,63 @@ end
 local function read_metadata(text)
   if not text then return nil end
   local ok, value = pcall(json.decode, text)
-  if ok and type(value) == "table" then return value end
-  options.fail("--metadata must be a JSON object: " .. (ok and "got " .. type(value) or value.message))
+  if not ok then options.fail("--metadata must be a JSON object: " .. value.message) end
+  if not text:find "^%s*{" then options.fail("--metadata must be a JSON object, got " .. text) end
+  return value
 end
 
-local Writer = {}
-Writer.__index = Writer
-
--- A full disk or a closed pipe is an error like any other.
-function Writer:write(text)
-  local ok, err = self.file:write(text)
-  if ok then ok, err = self.file:flush() end
-  if not ok then errors.raise("INTERNAL_ERROR", "standard output cannot be written: " .. tostring(err)) end
+local function show_events(stream, out)
+  for event in stream do out:write(json.encode(event, { invalid_utf8 = "replace" }) .. "\n") end
 end
 
-local function consume(stream, out, opts)
-  local shown = opts.stream and nil or progress.new(out, opts.terminal)
-  for event in stream do
-    if opts.stream then out:write(json.encode(event, { invalid_utf8 = "replace" }) .. "\n")
-    else shown:event(event) end
-  end
-  local output = stream:result()
-  if not opts.stream then shown:finish(output) end
+local function show_progress(stream, out, is_terminal)
+  local shown = progress.new(out, is_terminal)
+  for event in stream do shown:event(event) end
+  shown:finish(stream:result())
 end
 
-local function execute(argv, take_stdout)
+local function parse(argv)
   local given, rest = options.parse(argv, 2, SPEC)
-  if given.help then
-    io.stdout:write((USAGE:format(argv[0])))
-    return 0
-  end
-  local file, target = rest[1], rest[2]
-  if not file or not target or #rest > 3 then
+  if given.help then return given end
+  if #rest < 2 or #rest > 3 then
     options.fail("expected FILE TARGET [INPUT]\n" .. USAGE:format(argv[0]):gsub("\n$", ""))
   end
-  local timeout_ms = given.timeout and options.duration(given.timeout, "--timeout")
-  local metadata = read_metadata(given.metadata)
-  local terminal = core.is_terminal(1)
-  local out = setmetatable({ file = take_stdout() }, Writer)
+  given.file, given.target, given.input = rest[1], rest[2], rest[3]
+  given.timeout_ms = given.timeout and options.duration(given.timeout, "--timeout")
+  given.metadata = read_metadata(given.metadata)
+  return given
+end
+
+local function execute(argv, native)
+  local given = parse(argv)
+  local is_terminal = core.is_terminal(1)
+  local out = output.take(native)
+  if given.help then
+    out:write(USAGE:format(argv[0]))
+    return 0
+  end
+  native.stop_on_terminate()
   loggers.DEFAULT_LEVEL = "fatal" -- what fails is told in one line, unless HARNESS_LOG_LEVEL asks for more
-  local harness <close> = load_file.harness(file)
+  local harness <close> = load_file.harness(given.file)
+  local kind, definition = find_target(harness.definition, given.target)
+  local input = read_input(given.input, definition, native)
   local session <close> = harness:session(given.session)
-  local target_handle, definition = runnable(harness, session, target)
-  local stream = target_handle:stream(read_input(rest[3], definition), { timeout_ms = timeout_ms, metadata = metadata })
+  local stream = session[kind][given.target]:stream(input, { timeout_ms = given.timeout_ms, metadata = given.metadata })
   M.running = stream
-  consume(stream, out, { stream = given.stream, terminal = terminal })
+  if given.stream then show_events(stream, out) else show_progress(stream, out, is_terminal) end
   return 0
 end
 
-local function one_line(err)
-  if errors.is(err) then return tostring(err) end
-  local text = errors.serialize(err).message
-  return (text:gsub("%s*\n.*", ""))
-end
-
 ---@param argv string[]
----@param native table take_stdout, forgive_interrupt
+---@param native harness.cli.Native
 ---@return integer status
 function M.main(argv, native)
-  local ok, status = pcall(execute, argv, native.take_stdout)
-  if ok then return status end
-  if options.is_usage_error(status) then
-    io.stderr:write(argv[0], ": ", status.message, "\n")
-    return 2
-  end
-  if M.interrupted then
-    io.stderr:write(argv[0], ": interrupted\n")
-    return 130
-  end
-  io.stderr:write(argv[0], ": ", one_line(status), "\n")
-  return 1
+  return failure.guard(argv, native, function() return execute(argv, native) end)
 end
 
 --- The first Ctrl-C stops the run and waits for its end.
+---@param t harness.Task
 function M.on_interrupt(t)
-  M.interrupted = true
   if M.running then M.running:cancel "interrupted" else t:cancel "interrupted" end
 end
 

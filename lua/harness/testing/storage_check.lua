@@ -98,6 +98,8 @@ end
 ---Raises unless fn(...) raises a harness error of that code (and meta.reason); returns it.
 ---@param code string
 ---@param reason string?
+---@param fn function
+---@param ... any
 ---@return harness.Error
 function M.raises(code, reason, fn, ...)
   local ok, err = pcall(fn, ...)
@@ -114,12 +116,16 @@ end
 ---Raises unless fn(...) raises a STATE_ERROR with that reason and the name of the operation.
 ---@param reason string
 ---@param op string
+---@param fn function
+---@param ... any
 function M.state_error(reason, op, fn, ...)
   local err = M.raises("STATE_ERROR", reason, fn, ...)
   M.equal(op, err.meta.op, "meta.op")
 end
 
 ---Raises unless fn(...) raises a VALIDATION_ERROR about a storage's arguments.
+---@param fn function
+---@param ... any
 function M.refused(fn, ...)
   local err = M.raises("VALIDATION_ERROR", nil, fn, ...)
   M.equal("storage", err.meta.where, "meta.where")

@@ -178,6 +178,8 @@ return function(case)
     check.refused(append, storage, "s", { message("m", 1, { timestamp = 1 }) })
     check.refused(append, storage, "s", { message("m", 1, { id = 7 }) })
     check.refused(append, storage, "s", { message("m", 1, { session_id = "other" }) })
+    check.refused(append, storage, "s",
+      { message("m", 1, { session_id = "s" }), message("n", 2, { session_id = "other" }) })
     check.refused(append, storage, "s", { { id = "m", role = "user", content = "x" } })
     check.refused(storage.list_messages, storage, "s", { limit = -1 })
     check.refused(storage.list_messages, storage, "s", { after = "m" })

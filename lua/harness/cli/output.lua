@@ -1,0 +1,34 @@
+--- Standard output of a subcommand, which is its alone: what the script and its children print goes to
+--- standard error from then on.
+
+local errors = require "harness.errors"
+
+local M = {}
+
+---@class harness.cli.Output
+---@field package file file*
+local Output = {}
+Output.__index = Output
+
+local function cannot_write(problem)
+  errors.raise("OUTPUT_ERROR", "standard output cannot be written: " .. problem)
+end
+
+--- Takes standard output; raises OUTPUT_ERROR when there is none.
+---@param native harness.cli.Native
+---@return harness.cli.Output
+function M.take(native)
+  local file, problem = native.take_stdout()
+  if not file then cannot_write(problem) end
+  return setmetatable({ file = file }, Output)
+end
+
+--- Writes text at once. A full disk or a reader that has gone is an error like any other.
+---@param text string
+function Output:write(text)
+  local ok, problem = self.file:write(text)
+  if ok then ok, problem = self.file:flush() end
+  if not ok then cannot_write(problem) end
+end
+
+return M
