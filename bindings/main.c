@@ -87,16 +87,20 @@ static void handle_unless_ignored(int signal_number, void (*handler)(int)) {
 
 /* forgive_interrupt(): Ctrl-C was answered, and the next one is a first one again */
 static int forgive_interrupt(lua_State *L) {
-    (void)L;
-    times_interrupted = 0;
+    struct itimerval never = {.it_value = {0}};
+    setitimer(ITIMER_REAL, &never, NULL);
+    core_get(L)->interrupts = 0;
     stopped_by = 0;
+    times_interrupted = 0;
     return 0;
 }
 
-/* leave_on_interrupt(): from now on Ctrl-C ends the program at once, until forgive_interrupt() */
+/* leave_on_interrupt(): from now on Ctrl-C ends the program at once, until forgive_interrupt(); so
+ * does one that came before */
 static int leave_on_interrupt(lua_State *L) {
     (void)L;
-    if (!times_interrupted) times_interrupted = 1;
+    times_interrupted++;
+    if (stopped_by) _exit(EXIT_SIGNALLED + stopped_by);
     return 0;
 }
 
@@ -146,6 +150,7 @@ static int take_stdout(lua_State *L) {
         errno = error;
         return luaL_fileresult(L, 0, NULL);
     }
+    setvbuf(stdout, NULL, _IONBF, 0); /* as stderr, where it leads to now: lines keep their order */
     stream->closef = close_file;
     return 1;
 }

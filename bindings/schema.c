@@ -14,6 +14,7 @@
 
 #include "bindings.h"
 #include "json.h"
+#include "schema_compile.h"
 
 enum { ROUNDS = 4, CHUNK_BYTES = 4096 };
 
@@ -28,15 +29,20 @@ struct schema_chunk {
     max_align_t data[];
 };
 
+static void *no_memory(lua_State *L) {
+    luaL_error(L, "not enough memory");
+    return NULL; /* never reached */
+}
+
 void *schema_alloc(lua_State *L, struct schema *schema, size_t count, size_t size) {
-    if (size && count > SIZE_MAX / 2 / size) luaL_error(L, "not enough memory");
+    if (size && count > SIZE_MAX / 2 / size) return no_memory(L);
     size_t need = (count * size + sizeof(max_align_t) - 1) / sizeof(max_align_t);
     need *= sizeof(max_align_t);
     struct schema_chunk *chunk = schema->arena;
     if (!chunk || chunk->size - chunk->used < need) {
         size_t room = need > CHUNK_BYTES ? need : CHUNK_BYTES;
         chunk = calloc(1, sizeof *chunk + room);
-        if (!chunk) luaL_error(L, "not enough memory");
+        if (!chunk) return no_memory(L);
         *chunk = (struct schema_chunk){schema->arena, 0, room};
         schema->arena = chunk;
     }

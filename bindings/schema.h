@@ -39,10 +39,10 @@ enum {
 };
 
 enum {
-    SCHEMA_MAX_PROBLEMS = 50,   /* reported by one check */
-    SCHEMA_MAX_NESTING = 512,   /* levels of a schema document */
-    SCHEMA_MAX_NODES = 100000,  /* of one compiled schema */
-    SCHEMA_MAX_DEPTH = 1600,    /* checks inside checks; a value of 512 levels needs up to 3 each */
+    SCHEMA_MAX_PROBLEMS = 50,  /* reported by one check */
+    SCHEMA_MAX_NESTING = 512,  /* levels of a schema document */
+    SCHEMA_MAX_NODES = 100000, /* of one compiled schema */
+    SCHEMA_MAX_DEPTH = 1600,   /* checks inside checks; a value of 512 levels needs up to 3 each */
     SCHEMA_DEFAULT_STEPS = 10000000 /* of one check: a second at most */
 };
 
@@ -205,7 +205,7 @@ struct schema {
     size_t node_count;
     int64_t max_steps;
     bool exact_empty; /* unmarked `{}` is an object and never an array */
-    bool interplay; /* what is filled in or dropped may change what other keywords say */
+    bool interplay;   /* what is filled in or dropped may change what other keywords say */
 };
 
 /* Is the value at idx core.schema.drop, the additionalProperties that drops undeclared keys? */
@@ -231,6 +231,9 @@ const char *schema_push_path(lua_State *L, const struct schema_path *path);
 /* Pushes a short text for a value: "text", 12.5, null, array of 3 items. typed: with the name of
  * the type before it where the value does not show it (string "text", integer 12). Returns it. */
 const char *schema_push_shown(lua_State *L, int idx, bool typed);
+
+/* Cuts the string on top of the stack to at most max bytes and an ellipsis, between characters. */
+void schema_shorten(lua_State *L, size_t max);
 
 /* Pushes a key as it is shown in messages: quoted, long ones cut. Returns it. */
 const char *schema_push_quoted(lua_State *L, const char *text, size_t len);
@@ -401,103 +404,5 @@ bool schema_pattern_match(struct schema_check *c, const struct schema_pattern *p
 /* Pushes the pattern as written, quoted, a long one cut. Returns it. */
 const char *schema_pattern_push(lua_State *L, const struct schema_pattern *pattern);
 void schema_patterns_free(struct schema *schema);
-
-/* ---- compiling (schema_compile.c, schema_ref.c) -------------------------------------------------- */
-
-/* Versions of JSON Schema, as far as they differ here. */
-enum schema_dialect {
-    DRAFT_04 = 4,
-    DRAFT_06 = 6,
-    DRAFT_07 = 7,
-    DRAFT_2019 = 19,
-    DRAFT_2020 = 20,
-    DRAFT_DEFAULT = 21 /* 2020-12, and forms of older drafts that mean nothing in it */
-};
-
-struct schema_compile {
-    lua_State *L;
-    struct schema *schema;
-    int values;    /* stack index of the schema's values */
-    int memo;      /* of a table: schema table -> its node */
-    int bases;     /* schema table -> base URI */
-    int dialects;  /* schema table -> dialect */
-    int resources; /* URI -> schema table */
-    int anchors;   /* URI#anchor -> schema table, or false when it is there twice */
-    int pending;   /* list: schema tables whose node has no rules yet */
-    lua_Integer pending_count;
-    int value_count;
-    bool strict_defaults;
-    struct schema_node *anything, *nothing; /* for true and false, made at first use */
-    enum schema_dialect dialect;            /* of the document, then of the schema being read */
-    const char *base;                       /* base URI of the schema being read */
-};
-
-/* Reads the schema at stack index idx into schema->root; raises HARNESS_CONFIG_ERROR. `at` names
- * the part of the document to start from by a JSON Pointer; NULL: all of it. Needs c->L, schema,
- * values, dialect and strict_defaults. */
-void schema_compile(struct schema_compile *c, int idx, const char *at);
-
-/* The node for the schema at stack index idx, made now; its rules may follow later. */
-struct schema_node *schema_node_for(struct schema_compile *c, int idx,
-                                    const struct schema_path *path);
-
-/* One schema object being read into its node. */
-struct schema_reading {
-    struct schema_compile *c;
-    struct schema_node *node;
-    int schema; /* stack index of its table */
-    struct schema_path place;
-    struct schema_rule rules[RULE_COUNT + 2]; /* references may be there three times */
-    size_t count;
-};
-
-/* Pushes the value of a keyword; false, with nothing pushed, when it is not there. */
-bool schema_field(struct schema_reading *r, const char *name);
-/* Raises: the keyword has a value that it cannot have. */
-int schema_wrong(struct schema_reading *r, const char *name, const char *expected);
-/* Adds a rule about values of these types, to be filled in. */
-struct schema_rule *schema_add_rule(struct schema_reading *r, enum schema_rule_kind kind,
-                                    int types);
-
-/* Keeps the Lua string at idx. */
-struct schema_name schema_keep_name(struct schema_compile *c, int idx);
-/* Reads the list of strings at idx; false when it is none (the stack is not cleaned up then). */
-bool schema_read_names(struct schema_reading *r, int idx, struct schema_names *names);
-/* Reads a size; false, with *count as it was, when the keyword is not there. */
-bool schema_read_count(struct schema_reading *r, const char *name, lua_Integer *count);
-/* Compiles the string at idx as a pattern; raises when it is none. */
-struct schema_pattern *schema_read_pattern(struct schema_reading *r, int idx,
-                                           const struct schema_path *path);
-
-/* Reads the keywords that hold other schemas (schema_applicators.c). */
-void schema_read_applicators(struct schema_reading *r);
-/* Reads $ref and its like; true when, by the rules of an older draft, nothing beside it counts. */
-bool schema_read_references(struct schema_reading *r);
-
-/* Raises HARNESS_CONFIG_ERROR, reason invalid_schema, at the given place. */
-int schema_refuse(struct schema_compile *c, const struct schema_path *path, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Appends the value on top of the stack to values, pops it, returns its index. */
-int schema_keep(struct schema_compile *c);
-
-/* Notes $id, $anchor and $schema of the schema at idx and of all its subschemas. */
-void schema_scan(struct schema_compile *c, int idx, const char *base, enum schema_dialect dialect,
-                 const struct schema_path *path);
-
-/* Pushes the schema that the reference text means, seen from c->base; raises when there is none. */
-void schema_resolve(struct schema_compile *c, const char *text, const struct schema_path *path);
-
-/* Reads the dialect that a $schema URI or an option names; false for one that is not supported.
- * Unknown URIs mean 2020-12 (DRAFT_DEFAULT stays as it is). */
-bool schema_dialect_named(const char *uri, enum schema_dialect *dialect);
-
-/* Walks over the graph of nodes once all are there (schema_graph.c): refuses references that lead
- * back to themselves without getting anywhere, sees what is filled in where, settles defaults. */
-void schema_finish(struct schema_compile *c);
-
-/* Pushes reference resolved against base (RFC 3986, 5.2), without its fragment; returns where the
- * fragment begins in reference, or NULL. */
-const char *schema_push_resolved(lua_State *L, const char *base, const char *reference);
 
 #endif

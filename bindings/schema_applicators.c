@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "schema.h"
+#include "schema_compile.h"
 
 /* ---- helpers -------------------------------------------------------------------------------------- */
 
@@ -31,7 +31,7 @@ static bool read_schema_list(struct schema_reading *r, const char *name,
     if (!(schema_types(L, -1, NULL) & SCHEMA_ARRAY)) schema_wrong(r, name, "a list of schemas");
     struct schema_path here = keyword_path(r, name);
     size_t n = lua_rawlen(L, -1);
-    *nodes = (struct schema_nodes){schema_alloc(L, r->c->schema, n, sizeof *nodes->list), n};
+    *nodes = (struct schema_nodes){schema_alloc(L, r->c->schema, n, sizeof(void *)), n};
     for (size_t i = 0; i < n; i++) {
         struct schema_path item = {&here, NULL, 0, (lua_Integer)i + 1};
         lua_rawgeti(L, -1, item.index);
@@ -164,8 +164,8 @@ static void read_property_names(struct schema_reading *r) {
 }
 
 /* One of dependentRequired (lists), dependentSchemas (schemas), dependencies (either). */
-static void read_dependent_map(struct schema_reading *r, const char *name, bool lists,
-                               bool schemas, struct schema_dependents *all) {
+static void read_dependent_map(struct schema_reading *r, const char *name, bool lists, bool schemas,
+                               struct schema_dependents *all) {
     lua_State *L = r->c->L;
     struct schema_names keys;
     if (!read_keys(r, name, &keys)) return;
@@ -294,9 +294,11 @@ void schema_read_applicators(struct schema_reading *r) {
     read_combination(r, "allOf", RULE_ALL_OF);
     read_combination(r, "anyOf", RULE_ANY_OF);
     read_combination(r, "oneOf", RULE_ONE_OF);
-    struct schema_node *not = read_schema(r, "not");
-    if (not) schema_add_rule(r, RULE_NOT, SCHEMA_ANY)->as.node = not;
-    if (not) note_interplay(r);
+    struct schema_node *excluded = read_schema(r, "not");
+    if (excluded) {
+        schema_add_rule(r, RULE_NOT, SCHEMA_ANY)->as.node = excluded;
+        note_interplay(r);
+    }
     read_condition(r);
     read_unevaluated(r);
 }

@@ -75,7 +75,8 @@ static bool check_const(struct schema_check *c, const struct schema_node *node,
     bool same = schema_equal(c, idx, constant, 0);
     if (!same && !c->quiet && !c->stopped) {
         bool table = lua_istable(L, constant);
-        lua_pushstring(L, table ? "expected exactly the value given by the schema, an " : "expected ");
+        lua_pushstring(L,
+                       table ? "expected exactly the value given by the schema, an " : "expected ");
         schema_push_shown(L, constant, false);
         lua_concat(L, 2);
         fail_got(c, idx, path, HINT_CONSTANT);

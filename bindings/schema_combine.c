@@ -9,6 +9,7 @@
 #include "schema.h"
 
 enum { EXPLAINED = 6, TRIED = 32 }; /* alternatives: named in a message; looked at for it */
+enum { REASON_BYTES = 200 };
 
 /* ---- what was looked at ----------------------------------------------------------------------- */
 
@@ -122,6 +123,7 @@ static void add_reason(struct schema_check *c, int problem, size_t i,
     bool here = lua_rawequal(L, -1, -2);
     lua_pop(L, 1);
     lua_getfield(L, -2, "message");
+    schema_shorten(L, REASON_BYTES);
     lua_pushfstring(L, "%s%s%s", here ? "" : lua_tostring(L, -2), here ? "" : ": ",
                     lua_tostring(L, -1));
     lua_insert(L, -4);
@@ -138,10 +140,10 @@ static bool all_want_other_types(const struct schema_nodes *nodes, int types, in
     return *wanted != 0;
 }
 
-/* Tries all alternatives again. True when one was meant: its problems are in the list. Else false,
- * and the text of the one problem is on top of the stack. */
-static bool explain(struct schema_check *c, const struct schema_nodes *nodes, int idx, int types,
-                    const struct schema_path *path) {
+/* Tries all alternatives again. Returns how many may have been meant. When it is one, its problems
+ * are in the list; else the text of the one problem is on top of the stack. */
+static int explain(struct schema_check *c, const struct schema_nodes *nodes, int idx, int types,
+                   const struct schema_path *path) {
     lua_State *L = c->L;
     int before = c->count, cap = c->cap, depth = 0, candidates = 0;
     for (const struct schema_path *p = path; p; p = p->up) depth++;
@@ -157,12 +159,15 @@ static bool explain(struct schema_check *c, const struct schema_nodes *nodes, in
         if (telling || candidates++) forget_problems(c, mark);
     }
     c->cap = cap;
-    if (candidates == 1) return true;
+    if (candidates == 1) {
+        lua_pop(L, 1);
+        return 1;
+    }
     if (!c->stopped) forget_problems(c, before);
-    if (nodes->count <= EXPLAINED) return false;
+    if (nodes->count <= EXPLAINED) return candidates;
     lua_pushliteral(L, "; ...");
     lua_concat(L, 2);
-    return false;
+    return candidates;
 }
 
 static bool fail_alternatives(struct schema_check *c, const struct schema_nodes *nodes, int idx,
@@ -183,9 +188,9 @@ static bool fail_alternatives(struct schema_check *c, const struct schema_nodes 
         lua_pushfstring(L, "fits none of the %I alternatives", (lua_Integer)nodes->count);
         return schema_fail(c, path, HINT_NONE);
     }
-    if (!explain(c, nodes, idx, types, path)) return schema_fail(c, path, HINT_TYPE);
-    lua_pop(L, 1);
-    return false;
+    int meant = explain(c, nodes, idx, types, path);
+    if (meant == 1) return false;
+    return schema_fail(c, path, meant ? HINT_NONE : HINT_TYPE);
 }
 
 /* ---- alternatives --------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "bindings.h"
-#include "schema.h"
+#include "schema_compile.h"
 
 /* ---- refusing ----------------------------------------------------------------------------------- */
 
@@ -69,13 +69,19 @@ static const char *keep_place(struct schema_compile *c, const struct schema_path
     return place;
 }
 
+/* All booleans of a document share two nodes. */
 static struct schema_node *boolean_node(struct schema_compile *c, bool value,
                                         const struct schema_path *path) {
-    struct schema_node **node = value ? &c->anything : &c->nothing;
-    if (*node) return *node;
-    *node = new_node(c, path);
-    if (!value) (*node)->types = 0;
-    return *node;
+    struct schema_node *known = value ? c->anything : c->nothing;
+    if (known) return known;
+    struct schema_node *node = new_node(c, path);
+    if (value) {
+        c->anything = node;
+    } else {
+        node->types = 0;
+        c->nothing = node;
+    }
+    return node;
 }
 
 struct schema_node *schema_node_for(struct schema_compile *c, int idx,
@@ -295,8 +301,7 @@ static void read_pattern(struct schema_reading *r) {
     if (!schema_field(r, "pattern")) return;
     if (lua_type(L, -1) != LUA_TSTRING) schema_wrong(r, "pattern", "a string");
     struct schema_path here = {&r->place, "pattern", strlen("pattern"), 0};
-    schema_add_rule(r, RULE_PATTERN, SCHEMA_STRING)->as.pattern =
-        schema_read_pattern(r, -1, &here);
+    schema_add_rule(r, RULE_PATTERN, SCHEMA_STRING)->as.pattern = schema_read_pattern(r, -1, &here);
     lua_pop(L, 1);
 }
 
@@ -338,7 +343,7 @@ bool schema_read_names(struct schema_reading *r, int idx, struct schema_names *n
 /* draft-03 said `required = true` inside the property; that is refused rather than ignored. */
 static void read_required(struct schema_reading *r) {
     lua_State *L = r->c->L;
-    struct schema_names names;
+    struct schema_names names = {NULL, 0};
     if (!schema_field(r, "required")) return;
     int top = lua_gettop(L);
     bool ok = schema_read_names(r, -1, &names);
@@ -369,6 +374,31 @@ static void read_rules(struct schema_reading *r) {
     schema_read_applicators(r);
 }
 
+/* Does the schema require a key that it would drop? */
+static bool drops_required(const struct schema_reading *r, const struct schema_names *required) {
+    lua_State *L = r->c->L;
+    bool drops = false;
+    lua_rawgeti(L, r->c->values, r->node->members->index);
+    for (size_t i = 0; i < required->count && !drops; i++) {
+        lua_rawgeti(L, r->c->values, required->list[i].value);
+        drops = lua_rawget(L, -2) == LUA_TNIL;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return drops;
+}
+
+/* Where what is filled in or dropped may change what a sibling says. Most keywords for which that
+ * is so say it when they are read. */
+static bool has_interplay(const struct schema_reading *r) {
+    if (r->count > 1 && r->rules[0].kind == RULE_REFERENCE) return true;
+    if (!r->node->members || !r->node->members->drop) return false;
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->rules[i].kind == RULE_REQUIRED) return drops_required(r, &r->rules[i].as.names);
+    }
+    return false;
+}
+
 /* Reads the schema table on top of the stack into its node. */
 static void read_node(struct schema_compile *c) {
     lua_State *L = c->L;
@@ -389,8 +419,7 @@ static void read_node(struct schema_compile *c) {
     r.node->rules = schema_alloc(L, c->schema, r.count, sizeof *r.rules);
     memcpy(r.node->rules, r.rules, r.count * sizeof *r.rules);
     r.node->rule_count = r.count;
-    /* A sibling of $ref may look at what the reference fills in. */
-    if (r.count > 1 && r.rules[0].kind == RULE_REFERENCE) c->schema->interplay = true;
+    if (has_interplay(&r)) c->schema->interplay = true;
 }
 
 static void make_tables(struct schema_compile *c) {

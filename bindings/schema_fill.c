@@ -154,14 +154,14 @@ static void fill_items(struct schema_check *c, const struct schema_items *items,
 
 /* ---- schemas for the same value --------------------------------------------------------------------- */
 
-/* Would this alternative drop a key of the object at idx, here and not further inside? */
-static bool drops_here(struct schema_check *c, const struct schema_node *node, int idx,
+/* Would this alternative drop a key of the value at idx, here and not further inside? */
+static bool drops_here(struct schema_check *c, const struct schema_node *node, int idx, int types,
                        const struct schema_path *path) {
     lua_State *L = c->L;
     while (node->rule_count == 1 && node->rules[0].kind == RULE_REFERENCE) {
         node = node->rules[0].as.reference->node;
     }
-    if (!node->members || !node->members->drop || !lua_istable(L, idx)) return false;
+    if (!node->members || !node->members->drop || !(types & SCHEMA_OBJECT)) return false;
     int top = lua_gettop(L);
     bool drops = false;
     for (lua_pushnil(L); !drops && schema_step(c, 1) && lua_next(L, idx);) {
@@ -177,7 +177,7 @@ static void fill_alternative(struct schema_check *c, const struct schema_nodes *
     const struct schema_node *best = NULL;
     for (size_t i = 0; i < nodes->count && !c->stopped; i++) {
         if (!schema_matches(c, nodes->list[i], idx, types, NULL)) continue;
-        bool exact = !drops_here(c, nodes->list[i], idx, path);
+        bool exact = !drops_here(c, nodes->list[i], idx, types, path);
         if (exact || !best) best = nodes->list[i];
         if (exact) break;
     }

@@ -13,7 +13,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "schema.h"
+#include "schema_compile.h"
 
 enum { SWEEPS = 12, DEFAULT_ROUNDS = 10, SAME_VALUE_DEPTH = 500 };
 enum { UNVISITED, OPEN, DONE };
@@ -175,8 +175,9 @@ static void settle_defaults_of(struct schema_compile *compile, struct schema_che
     if (compile->strict_defaults) {
         struct schema_path place = {NULL, node->place, strlen(node->place), SCHEMA_PLACE};
         struct schema_path here = {&place, "default", strlen("default"), 0};
-        schema_refuse(compile, &here, c->stopped ? "%s takes too long to be checked"
-                                                 : "%s is not allowed by the schema itself",
+        schema_refuse(compile, &here,
+                      c->stopped ? "%s takes too long to be checked"
+                                 : "%s is not allowed by the schema itself",
                       schema_push_shown(L, slot, true));
     }
     node->default_value = 0;

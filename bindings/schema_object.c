@@ -279,8 +279,7 @@ bool schema_check_dependents(struct schema_check *c, const struct schema_node *n
 
 bool schema_check_unevaluated_properties(struct schema_check *c, const struct schema_node *node,
                                          const struct schema_rule *rule, int idx, int types,
-                                         const struct schema_path *path,
-                                         struct schema_seen *seen) {
+                                         const struct schema_path *path, struct schema_seen *seen) {
     (void)types;
     lua_State *L = c->L;
     size_t count = 0;

@@ -24,7 +24,7 @@
 enum {
     MAX_PATTERN = 64 << 10, /* bytes */
     MATCH_HEAP_KIB = 20000,
-    TEXT_PER_STEP = 16, /* bytes passed between two callouts */
+    TEXT_PER_STEP = 16,  /* bytes passed between two callouts */
     SPAN_PER_STEP = 1024 /* bytes of the match so far: what a back reference may compare */
 };
 
@@ -143,8 +143,7 @@ struct translation {
 };
 
 /* White space and line ends of ECMA-262, as the inside of a class. */
-#define ECMA_SPACES \
-    "\\t-\\r \\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
+#define ECMA_SPACES "\\t-\\r \\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
 
 static void add_space_class(struct translation *t, bool negated) {
     if (t->in_class && !negated) {
@@ -184,14 +183,30 @@ static bool add_surrogate_pair(struct translation *t) {
 /* ECMA-262 allows the long names of general categories, PCRE2 only the short ones. */
 static bool add_category(struct translation *t) {
     static const char *const NAMES[][2] = {
-        {"Letter", "L"},        {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"},
-        {"Titlecase_Letter", "Lt"}, {"Modifier_Letter", "Lm"},  {"Other_Letter", "Lo"},
-        {"Mark", "M"},          {"Nonspacing_Mark", "Mn"},  {"Spacing_Mark", "Mc"},
-        {"Number", "N"},        {"Decimal_Number", "Nd"},   {"digit", "Nd"},
-        {"Letter_Number", "Nl"}, {"Punctuation", "P"},      {"punct", "P"},
-        {"Dash_Punctuation", "Pd"}, {"Symbol", "S"},        {"Math_Symbol", "Sm"},
-        {"Currency_Symbol", "Sc"}, {"Separator", "Z"},      {"Space_Separator", "Zs"},
-        {"Other", "C"},         {"Control", "Cc"},          {"cntrl", "Cc"},
+        {"Letter", "L"},
+        {"Uppercase_Letter", "Lu"},
+        {"Lowercase_Letter", "Ll"},
+        {"Titlecase_Letter", "Lt"},
+        {"Modifier_Letter", "Lm"},
+        {"Other_Letter", "Lo"},
+        {"Mark", "M"},
+        {"Nonspacing_Mark", "Mn"},
+        {"Spacing_Mark", "Mc"},
+        {"Number", "N"},
+        {"Decimal_Number", "Nd"},
+        {"digit", "Nd"},
+        {"Letter_Number", "Nl"},
+        {"Punctuation", "P"},
+        {"punct", "P"},
+        {"Dash_Punctuation", "Pd"},
+        {"Symbol", "S"},
+        {"Math_Symbol", "Sm"},
+        {"Currency_Symbol", "Sc"},
+        {"Separator", "Z"},
+        {"Space_Separator", "Zs"},
+        {"Other", "C"},
+        {"Control", "Cc"},
+        {"cntrl", "Cc"},
     };
     if ((t->p[0] != 'p' && t->p[0] != 'P') || t->end - t->p < 3 || t->p[1] != '{') return false;
     const char *name = t->p + 2;
@@ -216,9 +231,7 @@ static void translate_escape(struct translation *t) {
     case 's': add_space_class(t, false); return;
     case 'S': add_space_class(t, true); return;
     case 'v': luaL_addstring(&t->out, "\\x0b"); return;
-    default:
-        luaL_addchar(&t->out, '\\');
-        luaL_addchar(&t->out, ch);
+    default: luaL_addchar(&t->out, '\\'); luaL_addchar(&t->out, ch);
     }
 }
 
@@ -279,8 +292,8 @@ struct schema_pattern *schema_pattern_new(lua_State *L, struct schema *schema, c
     int code;
     size_t offset;
     *pattern = (struct schema_pattern){NULL, lib, NULL, source, len};
-    pattern->code = lib->compile((PCRE2_SPTR)translated, size, options, &code, &offset,
-                                 lib->compiling);
+    pattern->code =
+        lib->compile((PCRE2_SPTR)translated, size, options, &code, &offset, lib->compiling);
     lua_pop(L, 1);
     if (!pattern->code) {
         push_error(L, lib, code);
@@ -296,7 +309,8 @@ const char *schema_pattern_push(lua_State *L, const struct schema_pattern *patte
 }
 
 void schema_patterns_free(struct schema *schema) {
-    for (struct schema_pattern *p = schema->patterns; p; p = p->next) p->library->code_free(p->code);
+    for (struct schema_pattern *p = schema->patterns; p; p = p->next)
+        p->library->code_free(p->code);
     schema->patterns = NULL;
 }
 
@@ -328,7 +342,8 @@ static bool no_answer(struct schema_check *c, const struct schema_pattern *patte
     }
     const char *source = schema_pattern_push(L, pattern);
     if (rc <= PCRE2_ERROR_UTF8_ERR1 && rc >= PCRE2_ERROR_UTF8_ERR21) {
-        lua_pushfstring(L, "the pattern %s cannot be checked: the string is no valid UTF-8", source);
+        lua_pushfstring(L, "the pattern %s cannot be checked: the string is no valid UTF-8",
+                        source);
     } else {
         lua_pushfstring(L, "the pattern %s was given up: matching it here takes too long", source);
     }

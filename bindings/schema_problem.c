@@ -34,16 +34,27 @@ static void add_escaped(luaL_Buffer *b, const char *text, size_t len) {
     }
 }
 
-/* The bytes of text to show: all, or whole characters up to SHOWN_BYTES. */
-static size_t shown_length(const char *text, size_t len) {
-    if (len <= SHOWN_BYTES) return len;
-    size_t n = SHOWN_BYTES;
-    while (n > SHOWN_BYTES - 4 && ((unsigned char)text[n] & 0xC0) == 0x80) n--;
+/* The bytes of text to show: all, or whole characters up to max. */
+static size_t shown_length(const char *text, size_t len, size_t max) {
+    if (len <= max) return len;
+    size_t n = max;
+    while (n > max - 4 && ((unsigned char)text[n] & 0xC0) == 0x80) n--;
     return n;
 }
 
+void schema_shorten(lua_State *L, size_t max) {
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+    size_t n = shown_length(text, len, max);
+    if (n == len) return;
+    lua_pushlstring(L, text, n);
+    lua_pushliteral(L, "…");
+    lua_concat(L, 2);
+    lua_remove(L, -2);
+}
+
 static void add_quoted(luaL_Buffer *b, const char *text, size_t len) {
-    size_t n = shown_length(text, len);
+    size_t n = shown_length(text, len, SHOWN_BYTES);
     luaL_addchar(b, '"');
     add_escaped(b, text, n);
     luaL_addstring(b, n < len ? "…\"" : "\"");
@@ -134,7 +145,6 @@ const char *schema_push_shown(lua_State *L, int idx, bool typed) {
     luaL_checkstack(L, 8, "schema");
     idx = lua_absindex(L, idx);
     switch (lua_type(L, idx)) {
-    case LUA_TNIL: return lua_pushliteral(L, "nothing");
     case LUA_TBOOLEAN:
         return lua_pushfstring(L, "%s%s", typed ? "boolean " : "",
                                lua_toboolean(L, idx) ? "true" : "false");

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "schema.h"
+#include "schema_compile.h"
 
 /* ---- drafts --------------------------------------------------------------------------------------- */
 
@@ -19,8 +19,11 @@ bool schema_dialect_named(const char *uri, enum schema_dialect *dialect) {
     static const struct {
         const char *part;
         enum schema_dialect dialect;
-    } NAMES[] = {{"draft-04", DRAFT_04},  {"draft-06", DRAFT_06},   {"draft-07", DRAFT_07},
-                 {"2019-09", DRAFT_2019}, {"2020-12", DRAFT_2020}};
+    } NAMES[] = {{"draft-04", DRAFT_04},
+                 {"draft-06", DRAFT_06},
+                 {"draft-07", DRAFT_07},
+                 {"2019-09", DRAFT_2019},
+                 {"2020-12", DRAFT_2020}};
     bool whole = strchr(uri, ':') == NULL; /* an option, not a URI */
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         const char *found = strstr(uri, NAMES[i].part);
@@ -121,8 +124,7 @@ static const char *scan_id(struct schema_compile *c, int idx, const char *base,
     lua_State *L = c->L;
     bool beside_ref = dialect <= DRAFT_07 && push_string(L, idx, "$ref");
     if (beside_ref) lua_pop(L, 1);
-    const char *id =
-        beside_ref ? NULL : push_string(L, idx, dialect == DRAFT_04 ? "id" : "$id");
+    const char *id = beside_ref ? NULL : push_string(L, idx, dialect == DRAFT_04 ? "id" : "$id");
     if (!id) {
         lua_pushstring(L, base);
         return base;
@@ -308,8 +310,8 @@ static void push_resource(struct schema_compile *c, const char *text,
     int found = lua_rawget(L, c->resources);
     if (found == LUA_TTABLE) return;
     if (found == LUA_TBOOLEAN) schema_refuse(c, path, "%s is the $id of several schemas", text);
-    schema_refuse(c, path,
-                  "%s is not in this document, and schemas are not loaded from elsewhere", text);
+    schema_refuse(c, path, "%s is not in this document, and schemas are not loaded from elsewhere",
+                  text);
 }
 
 void schema_resolve(struct schema_compile *c, const char *text, const struct schema_path *path) {

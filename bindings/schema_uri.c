@@ -3,7 +3,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "schema.h"
+#include "schema_compile.h"
 
 struct span {
     const char *text;
@@ -23,8 +23,8 @@ static struct span take_until(const char **p, const char *stop) {
 }
 
 static bool is_scheme(const struct span *span) {
-    if (!span->len || !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
-                              span->text[0])) {
+    if (!span->len ||
+        !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", span->text[0])) {
         return false;
     }
     for (size_t i = 1; i < span->len; i++) {

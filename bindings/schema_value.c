@@ -134,7 +134,8 @@ bool schema_equal(struct schema_check *c, int a, int b, int depth) {
     luaL_checkstack(L, 8, "schema");
     size_t size_a, size_b;
     int types_a = seen_types(c, a, &size_a), types_b = seen_types(c, b, &size_b);
-    if (!schema_step_keys(c, types_a, size_a) || !schema_step_keys(c, types_b, size_b)) return false;
+    if (!schema_step_keys(c, types_a, size_a) || !schema_step_keys(c, types_b, size_b))
+        return false;
     if (size_a != size_b || (types_a & types_b) == 0) return false;
     if (types_a & SCHEMA_ARRAY) return equal_arrays(c, a, b, size_a, depth);
     return equal_objects(c, a, b, depth);

@@ -197,6 +197,8 @@ static void on_alarm(uv_timer_t *alarm) {
     loop->alarm_due_ms = UINT64_MAX;
     fire_due(loop);
     arm(loop);
+    /* uv_run fires timers before it waits for I/O: whoever was woken here must not wait for that. */
+    if (loop->uv == &loop->own && !ready_empty(&loop->ready)) uv_stop(loop->uv);
 }
 
 bool loop_clock_is_manual(const struct loop *loop) {

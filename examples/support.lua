@@ -1,9 +1,11 @@
--- An agent that looks things up with a tool before it answers.
+-- An agent that looks things up with a tool before it answers; it calls the tool twice at once.
 --
---     build/harness-lua run examples/support.lua helper "Where is order 7?"
+--     build/harness-lua run examples/support.lua helper "Where are orders 7 and 8?"
+--     --> Order 7 was shipped with Hermes; order 8 is being packed.
 --
--- Without a key it runs offline on canned turns; with OPENAI_API_KEY (and OPENAI_BASE_URL for another
--- server that speaks Chat Completions, OPENAI_MODEL for another model) on a real one.
+-- Without a key it runs offline on canned turns, which answer that question only. With OPENAI_API_KEY
+-- (and OPENAI_BASE_URL for another server that speaks Chat Completions, OPENAI_MODEL for another model)
+-- it runs on a real one.
 
 local harness = require "harness"
 local s = harness.schema
@@ -24,7 +26,12 @@ local function model()
   return {
     model = "canned",
     provider = harness.providers.scripted {
-      { tool_calls = { { name = "find_order", arguments = { id = "7" } }, { name = "find_order", arguments = { id = "8" } } } },
+      {
+        tool_calls = {
+          { name = "find_order", arguments = { id = "7" } },
+          { name = "find_order", arguments = { id = "8" } },
+        },
+      },
       {
         chunks = { "Order 7 ", "was shipped ", "with Hermes; ", "order 8 ", "is being ", "packed." },
         chunk_delay_ms = 60, usage = { input_tokens = 120, output_tokens = 18 },

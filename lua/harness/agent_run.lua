@@ -151,6 +151,7 @@ function Driver:loop()
   while true do
     local action = agent_loop.next(state)
     if action.type == "model" then
+      task.check() -- a tool may have swallowed the abort, and no model is asked after it
       self:call_model()
     elseif action.type == "tools" then
       tools.run(run, agent, self.who, action.calls, on_result)
@@ -178,8 +179,21 @@ function Driver:new_messages(output)
   return list
 end
 
-local function budget_of(agent, options)
-  return options.budget or agent.budget
+local MAX_WALL_MS <const> = 1 << 52
+
+-- Runs the loop within the budget's time. Like pcall.
+local function run_loop(driver, budget)
+  local wall_ms = budget and budget.max_wall_ms
+  if not wall_ms then return pcall(driver.loop, driver) end
+  local ms = math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
+  local ok, output = task.deadline(ms, "agent", driver.loop, driver)
+  if ok or driver.run:aborted() or not errors.is(output, "OPERATION_TIMEOUT") or output.meta.scope ~= "agent" then
+    return ok, output
+  end
+  return false, failure_of(driver.agent, {
+    code = "AGENT_LOOP_BUDGET_EXCEEDED", message = ("the agent took longer than the %s ms that its budget allows")
+      :format(wall_ms), meta = { reason = "max_wall_ms", limit = wall_ms },
+  })
 end
 
 --- Runs the agent once within the run. Emits agent.started and agent.finished, always both.
@@ -192,18 +206,18 @@ end
 function M.run(run, agent, input, options)
   input = checked_input(agent, input)
   local list, first_new = first_messages(run, agent, input, options)
-  local who = { agent_id = agent.id, invocation_id = ulid() }
+  local who, budget = { agent_id = agent.id, invocation_id = ulid() }, options.budget or agent.budget
   local driver = setmetatable({ run = run, agent = agent, who = who }, Driver)
   driver.state = agent_loop.new {
     messages = list, first_new = first_new, max_steps = agent.max_steps or run.definition.defaults.max_steps,
-    structured_retry = agent.structured_retry, budget = budget_of(agent, options),
+    structured_retry = agent.structured_retry, budget = budget,
   }
   driver.on_event = function(kind, text)
     return run:delta(kind, agent.id, who.invocation_id, driver.call_id, text)
   end
   run:emit("agent.started", agent.id, who.invocation_id)
   local span = run:span_agent(agent)
-  local ok, output = pcall(driver.loop, driver)
+  local ok, output = run_loop(driver, budget)
   if span then run:end_span(span, not ok and output or nil) end
   if not ok then
     run:emit("agent.finished", agent.id, who.invocation_id, errors.serialize(run:final_error(output)))

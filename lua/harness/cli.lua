@@ -21,7 +21,8 @@ local function exit_status(code)
   if code == false then return 1 end
   local number = tonumber(code)
   if not number then error(("bad argument #1 to 'exit' (number expected, got %s)"):format(type(code)), 3) end
-  return math.tointeger(number) or error("bad argument #1 to 'exit' (number has no integer representation)", 3)
+  return math.tointeger(number) or error("bad argument #1 to 'exit' (number has no integer representation)",
+    3)
 end
 
 -- os.exit ends the program in order: what is open in tasks and coroutines is closed first, and so is

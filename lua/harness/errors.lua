@@ -34,7 +34,9 @@ local function status_is_retriable(status)
 end
 
 -- What another attempt may well get through: the connection broke, or the answer came in pieces.
-local RETRIABLE_REASON = { network = true, stream_truncated = true, malformed_response = true }
+local RETRIABLE_REASON = {
+  network = true, resolve = true, connect = true, stream_truncated = true, malformed_response = true,
+}
 
 local function by_transport(meta)
   return RETRIABLE_REASON[meta.reason] or status_is_retriable(meta.status)
@@ -102,6 +104,8 @@ M.CATALOGUE = {
   RUN_WAITING = kind("waiting", false, "run_id", "waits"),
   -- Of the HTTP client by itself; providers and MCP turn it into an error of their own.
   HTTP_ERROR = kind("internal", by_transport, "reason", "status", "url"),
+  -- Of a child process that could not be started or reached.
+  PROCESS_ERROR = kind("internal", false, "reason", "file", "cwd", "error"),
 }
 
 local APPLICATION = kind("application", false)

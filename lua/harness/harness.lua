@@ -38,30 +38,57 @@ local function check_session_id(id)
     MAX_ID_BYTES, got), { where = "session_id" })
 end
 
+local function wait_in(list)
+  local t = task.waiting_task()
+  list[#list + 1] = t.token
+  task.park(t)
+end
+
+local function wake(list)
+  for _, token in ipairs(list) do core.push(token) end
+end
+
+-- Ends an opening, however it ended. What failed it fails all that wait for it; but when it was its
+-- first caller who was stopped, the others try again.
+local Opening = { __close = function(opening, err)
+  local self, state = opening.harness, opening.state
+  state.opening = nil
+  if not opening.done then
+    if self.sessions[state.id] == state then self.sessions[state.id] = nil end
+    local t = task.current()
+    if not (t and core.signal_aborted(t.scope)) then opening.failure = err end
+  end
+  wake(opening)
+end }
+
+local function open_new(self, id)
+  local state = sessions.new_state(self, id)
+  local opening <close> = setmetatable({ harness = self, state = state }, Opening)
+  state.opening = opening
+  self.sessions[id] = state
+  sessions.open(state)
+  opening.done = true
+  return state
+end
+
 -- Several first callers share one opening; a failed one is forgotten, so the next call tries again.
+-- A session that is being closed keeps its place until its run has ended.
 local function open_state(self, id)
   while true do
     local state = self.sessions[id]
-    if not state then break end
-    if not state.opening then return state end
-    local t = task.waiting_task()
-    table.insert(state.opening, t.token)
-    task.park(t)
-    if state.failure then error(state.failure, 0) end
+    if not state then return open_new(self, id) end
+    local opening = state.opening
+    if opening then
+      wait_in(opening)
+      if opening.failure ~= nil then error(opening.failure, 0) end
+    elseif state.closed then
+      state.leaving = state.leaving or {}
+      wait_in(state.leaving)
+    else
+      return state
+    end
+    self:check_open()
   end
-  local state = sessions.new_state(self, id)
-  state.opening = {}
-  self.sessions[id] = state
-  local ok, err = pcall(sessions.open, state)
-  local waiting = state.opening
-  state.opening = nil
-  if not ok then
-    self.sessions[id] = nil
-    state.failure = err
-  end
-  for _, token in ipairs(waiting) do core.push(token) end
-  if not ok then error(err, 0) end
-  return state
 end
 
 --- Opens or creates the session; without an id, a new one.
@@ -75,6 +102,12 @@ end
 
 function Harness:forget_session(state)
   if self.sessions[state.id] == state then self.sessions[state.id] = nil end
+  if state.leaving then wake(state.leaving) end
+end
+
+--- Does another harness of this program use the same storage?
+function Harness:shares_storage()
+  return users[self.storage] > 1
 end
 
 -- A trace context that is not valid is left out with one warning; the run goes on (A 3.4).
@@ -143,6 +176,14 @@ local function stop_runs(self, grace_ms)
   end
 end
 
+local function grace_of(options, default)
+  local grace_ms = type(options) == "table" and options.grace_ms
+  if options == nil or grace_ms == nil then return default end
+  if type(grace_ms) == "number" and grace_ms >= 0 then return grace_ms end
+  errors.raise("VALIDATION_ERROR", "shutdown takes a table { grace_ms = milliseconds }, 0 or more",
+    { where = "shutdown" })
+end
+
 --- Stops the runs and closes everything; what fails on the way is collected. Never raises.
 ---@param options? { grace_ms?: integer }
 ---@return { errors: any[] }
@@ -150,7 +191,7 @@ function Harness:shutdown(options)
   local failed = {}
   if self.shut_down then return { errors = failed } end
   self.shut_down = true
-  local grace_ms = options and options.grace_ms or 2 * self.definition.defaults.cancel_grace_ms
+  local grace_ms = 2 * self.definition.defaults.cancel_grace_ms
   local function step(fn, ...)
     local ok, err = pcall(fn, ...)
     if not ok then
@@ -158,6 +199,7 @@ function Harness:shutdown(options)
         or errors.new("INTERNAL_ERROR", "shutdown: " .. tostring(err), nil, err)
     end
   end
+  step(function() grace_ms = grace_of(options, grace_ms) end)
   step(stop_runs, self, grace_ms)
   for _, id in ipairs(sorted_ids(self.sessions)) do
     local state = self.sessions[id]

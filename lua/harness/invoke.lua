@@ -89,10 +89,6 @@ function M.check(options, kind)
     metadata = check_metadata(options.metadata), budget = options.budget,
     traceparent = options.traceparent, tracestate = options.tracestate,
   }
-  if checked.budget and checked.budget.max_wall_ms then
-    local wall = math.ceil(checked.budget.max_wall_ms)
-    if not checked.timeout_ms or checked.timeout_ms == 0 or wall < checked.timeout_ms then checked.wall_ms = wall end
-  end
   if signal and signal.aborted then
     errors.raise("OPERATION_CANCELLED", "the run was not started: its signal was aborted before", { scope = "run" },
       signal.reason)

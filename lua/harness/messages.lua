@@ -75,6 +75,17 @@ function M.complete(list)
   return mended or list
 end
 
+--- A copy of plain data, to the last table.
+---@param value any
+---@return any
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local out = {}
+  for key, item in pairs(value) do out[key] = copy(item) end
+  return setmetatable(out, getmetatable(value))
+end
+M.copy = copy
+
 local function bad(issues, i, what)
   issues[#issues + 1] = { path = ("$[%d]"):format(i), message = what }
 end

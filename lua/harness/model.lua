@@ -69,18 +69,68 @@ local function wire_request(alias, method, call)
   return {
     model = alias.model, method = method, messages = call.messages, count = #call.messages, tools = call.tools,
     schema = call.schema, schema_name = call.schema_name, tool_choice = call.tool_choice,
-    options = merge(defaults, options), provider_options = provider_options or EMPTY, stream = call.stream,
+    options = merge(defaults, options), provider_options = provider_options or EMPTY,
+    stream = call.stream and method ~= "text",
     call_id = call.call_id,
   }
 end
 
+local USAGE <const> = {
+  "input_tokens", "output_tokens", "total_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens",
+}
+
+-- What is wrong with a reply of somebody's provider, in words; nil when nothing is.
+local function reply_problem(reply)
+  if type(reply) ~= "table" then return "it returned " .. type(reply) .. ", not a table" end
+  if reply.text ~= nil and type(reply.text) ~= "string" then return "`text` is a " .. type(reply.text) end
+  local usage, calls = reply.usage, reply.tool_calls
+  if usage ~= nil and type(usage) ~= "table" then return "`usage` is a " .. type(usage) end
+  for _, field in ipairs(usage and USAGE or EMPTY) do
+    local n = usage[field]
+    if n ~= nil and type(n) ~= "number" then return ("`usage.%s` is a %s"):format(field, type(n)) end
+  end
+  if calls == nil then return nil end
+  if type(calls) ~= "table" or #calls == 0 and next(calls) ~= nil then return "`tool_calls` is no list" end
+  for i, call in ipairs(calls) do
+    if type(call) ~= "table" then return ("`tool_calls[%d]` is a %s"):format(i, type(call)) end
+    if type(call.name) ~= "string" then return ("`tool_calls[%d].name` is a %s"):format(i, type(call.name)) end
+    local arguments = call.arguments
+    if arguments ~= nil and type(arguments) ~= "table" then
+      return ("`tool_calls[%d].arguments` is a %s"):format(i, type(arguments))
+    end
+  end
+end
+
+-- The reply of a provider that is not ours, checked, and a table of our own: the provider may give the
+-- same one each time.
+local function checked_reply(reply, provider, alias, method)
+  local problem = reply_problem(reply)
+  if problem then
+    return false, errors.new("MODEL_ERROR", ("provider %q gave a reply that is none: %s"):format(provider.id, problem),
+      { provider = provider.id, model = alias.model, method = method, reason = "malformed_response" })
+  end
+  local own, calls = {}, reply.tool_calls
+  for key, value in pairs(reply) do own[key] = value end
+  if not calls then return true, own end
+  own.tool_calls = {}
+  for i, call in ipairs(calls) do
+    own.tool_calls[i] = {
+      id = call.id, name = call.name, arguments = call.arguments or {}, invalid_arguments = call.invalid_arguments,
+    }
+  end
+  return true, own
+end
+
 -- Like pcall. Code that is not ours may swallow an abort: it gets a task that can be ended by force.
-local function generate(provider, request, on_event, timeout_ms)
+local function generate(alias, request, on_event, timeout_ms)
+  local provider = alias.provider
   if provider.cooperative then
     return task.deadline(timeout_ms, "model", provider.generate, provider, request, on_event)
   end
   local options = timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "model" } or EMPTY
-  return pcall(task.join, task.make(options, provider.generate, provider, request, on_event))
+  local ok, reply = pcall(task.join, task.make(options, provider.generate, provider, request, on_event))
+  if not ok then return false, reply end
+  return checked_reply(reply, provider, alias, request.method)
 end
 
 local function is_retriable(err)
@@ -89,10 +139,15 @@ local function is_retriable(err)
   return err.code == "MODEL_ERROR" and err.retriable
 end
 
+local function asked_delay(err)
+  local asked = err.meta.retry_after_ms
+  return type(asked) == "number" and asked == asked and asked or nil
+end
+
 -- How long to wait before the next attempt, or nil when there is to be none (reference B 6.7).
 local function retry_delay(err, attempt, started_ms)
   if attempt >= MAX_ATTEMPTS or not is_retriable(err) then return nil end
-  local asked = err.meta.retry_after_ms
+  local asked = asked_delay(err)
   if asked and asked > MAX_SERVER_DELAY_MS then return nil end
   local jitter = math.random(0, math.min(MAX_DELAY_MS, MIN_DELAY_MS << (attempt - 1)))
   local delay = asked and math.max(asked, 0) or jitter
@@ -102,8 +157,15 @@ end
 
 local function model_error(err, provider, alias, method)
   if errors.is(err) then return err end
-  return errors.new("MODEL_ERROR", ("provider %q failed: %s"):format(provider.id, tostring(err)),
+  return errors.new("MODEL_ERROR", ("provider %q failed: %s"):format(provider.id, errors.serialize(err).message),
     { provider = provider.id, model = alias.model, method = method, reason = "provider_failed" }, err)
+end
+
+-- A provider that asked for a long pause is not asked before its end: the call fails as it would there.
+local function paused(provider, alias, method, pause_ms)
+  return errors.new("MODEL_ERROR", ("provider %q has said that it gets too many requests, and asked for a pause; "
+    .. "%d s of it are left"):format(provider.id, pause_ms // 1000), { provider = provider.id, model = alias.model,
+    method = method, status = 429, reason = "http_error", retry_after_ms = pause_ms })
 end
 
 -- All attempts with one alias. Returns the reply, or nil, the error and whether a delta had been delivered.
@@ -116,14 +178,15 @@ local function call_alias(run, who, alias, method, request, on_event)
   end
   local wire = wire_request(alias, method, request)
   for attempt = 1, MAX_ATTEMPTS do
-    throttle.wait(provider, alias.model)
-    local ok, reply = generate(provider, wire, on_event and deliver, run.definition.defaults.model_timeout_ms)
+    local pause_ms = throttle.wait(provider, alias.model)
+    if pause_ms then return nil, paused(provider, alias, method, pause_ms), delivered end
+    local ok, reply = generate(alias, wire, on_event and deliver, run.definition.defaults.model_timeout_ms)
     if ok then return reply end
     local err = model_error(reply, provider, alias, method)
     task.check() -- the run itself may have been stopped: that reason goes first
     local delay = not delivered and retry_delay(err, attempt, started_ms) or nil
     if err.code == "MODEL_ERROR" and err.meta.status == 429 then
-      throttle.hold(provider, alias.model, delay or err.meta.retry_after_ms or MIN_DELAY_MS)
+      throttle.hold(provider, alias.model, delay or asked_delay(err) or MIN_DELAY_MS)
     end
     if not delay then return nil, err, delivered end
     run:emit("model.retry", who.agent_id, who.invocation_id, alias.id, request.call_id, attempt, delay,
@@ -134,9 +197,10 @@ end
 
 local function cost_of(prices, usage)
   if not usage then return nil end
-  local cached = usage.cached_input_tokens or 0
-  local cost = ((usage.input_tokens or 0) - cached) * (prices.input or 0)
-    + cached * (prices.cached_input or prices.input or 0) + (usage.output_tokens or 0) * (prices.output or 0)
+  local cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
+  local plain, input = math.max((usage.input_tokens or 0) - cached - written, 0), prices.input or 0
+  local cost = plain * input + cached * (prices.cached_input or input) + written * (prices.cache_write or input)
+    + (usage.output_tokens or 0) * (prices.output or 0)
   return cost / 1000000 -- prices are for a million tokens
 end
 
@@ -160,6 +224,12 @@ end
 ---@field stream? boolean
 ---@field call_id string
 
+-- A fallback that cannot stream is asked for the whole text.
+local function method_of(alias, method)
+  local has = alias.capabilities
+  return method == "text_stream" and not has.text_stream and has.text and "text" or method
+end
+
 --- Calls the model of an alias, then of its fallbacks. Emits model.started and model.completed or
 --- model.failed for each alias that is tried.
 ---@param run table the run, for events, usage and definition
@@ -174,11 +244,12 @@ function M.call(run, who, alias_id, method, request, on_event)
   local alias, next_fallback = models[alias_id], 1
   local fallback = alias.fallback or EMPTY
   while true do
-    check_capabilities(alias, method, request)
+    local asked = method_of(alias, method)
+    check_capabilities(alias, asked, request)
     local started_us = core.now_us()
     run:emit("model.started", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id)
-    local span = run:span_model(alias, method)
-    local ok, reply, err, delivered = pcall(call_alias, run, who, alias, method, request, on_event)
+    local span = run:span_model(alias, asked)
+    local ok, reply, err, delivered = pcall(call_alias, run, who, alias, asked, request, asked ~= "text" and on_event)
     if not ok then reply, err, delivered = nil, reply, true end
     if span then run:end_span_model(span, alias, reply, err) end
     if reply then

@@ -30,6 +30,11 @@ run_telemetry.extend(Run)
 local function append_events(run, list)
   local ok, err = pcall(run.harness.storage.append_events, run.harness.storage, run.id, list)
   if ok then return end
+  local t = task.current()
+  if t and core.signal_aborted(t.scope) then -- who stores was stopped: the next to store takes them, too
+    run.pending = table.move(run.pending, 1, #run.pending, #list + 1, list)
+    return
+  end
   run:count("harness.events.persist_errors", 1)
   run:logger():error("events could not be stored", { error = errors.serialize(err), count = #list })
 end

@@ -476,7 +476,8 @@ Schema.__index = function(_, name)
   local method = methods[name]
   if method then return method end
   local names = { "optional", "nullable", "default", "describe", "check" }
-  return error(("a schema has no %s%s"):format(tostring(name), nearest.hint(tostring(name), names, "methods")), 2)
+  local hint = nearest.hint(tostring(name), names, "methods")
+  return error(("a schema has no %s%s"):format(tostring(name), hint), 2)
 end
 
 function Schema.__newindex()

@@ -29,8 +29,9 @@ end
 
 function State:check_open()
   if not self.closed then return end
-  errors.raise("SESSION_NOT_FOUND", ("session %q was closed; open it again with h:session(%q)"):format(self.id, self.id),
-    { session_id = self.id, reason = "closed" })
+  local why = self.harness.shut_down and "session %q was closed: its harness was shut down"
+    or "session %q was closed; open it again with h:session(%q)"
+  errors.raise("SESSION_NOT_FOUND", why:format(self.id, self.id), { session_id = self.id, reason = "closed" })
 end
 
 function State:run_began(run)
@@ -39,11 +40,33 @@ end
 
 function State:run_ended()
   self.busy, self.run = false, nil
+  if self.closed then self:leave() end
+end
+
+-- Takes a flag back at the end of a scope, also when its task is ended by force.
+local Guard = { __close = function(guard)
+  local state = guard.state
+  state[guard.flag] = false
+  state:leave()
+end }
+
+local function remove(state)
+  local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
+  state.harness.storage:delete_session(state.id)
+end
+
+-- A closed session gives its place to a new one of its id once nothing of it goes on any more.
+function State:leave()
+  if not self.closed or self.busy or self.held then return end
+  if not self.doomed then return self.harness:forget_session(self) end
+  self.doomed, self.held = false, true
+  task.make({ root = true }, remove, self)
 end
 
 -- The session's record as a run's end leaves it.
 function State:next_record(at)
-  local record = self.record
+  local harness, record = self.harness, self.record
+  if harness:shares_storage() then record = harness.storage:get_session(self.id) or record end
   return {
     id = record.id, created_at = record.created_at, updated_at = at, run_count = record.run_count + 1,
     harness = record.harness, metadata = record.metadata,
@@ -70,15 +93,8 @@ function State:history_messages()
   return list
 end
 
-local function copy(value)
-  if type(value) ~= "table" then return value end
-  local out = {}
-  for key, item in pairs(value) do out[key] = copy(item) end
-  return setmetatable(out, getmetatable(value))
-end
-
 function State:copy_messages(list) -- luacheck: no self
-  return copy(list)
+  return messages.copy(list)
 end
 
 -- Holds the session while its history is changed: a run cannot start meanwhile.
@@ -86,9 +102,8 @@ function State:exclusively(reason, fn, ...)
   self:check_open()
   if self.busy then self:busy_error(reason) end
   self.busy = true
-  local ok, err = pcall(fn, ...)
-  self.busy = false
-  if not ok then error(err, 0) end
+  local _ <close> = setmetatable({ state = self, flag = "busy" }, Guard)
+  fn(...)
 end
 
 -- ---- runs ---------------------------------------------------------------------------------
@@ -184,7 +199,7 @@ function History:replace(list)
   messages.check(list)
   local at, fresh = core.timestamp(), {}
   for i, message in ipairs(list) do
-    local stored = copy(message)
+    local stored = messages.copy(message)
     stored.id, stored.session_id, stored.timestamp = core.ulid.next(), state.id, at
     fresh[i] = stored
   end
@@ -279,6 +294,30 @@ local function backlog_of(state, record, after_seq)
   return backlog
 end
 
+-- The stream on a run in flight: first becomes a reader, then sees what was stored before. Nothing
+-- when the run has ended meanwhile.
+local function follow_live(state, run, after_seq)
+  local queue = streams.new_queue()
+  table.insert(run.readers, queue)
+  local stream = streams.of_run(run, queue)
+  local ok, backlog = pcall(function()
+    run:flush()
+    return backlog_of(state, { id = run.id }, after_seq)
+  end)
+  if ok and not run.done then return streams.following(stream, backlog, after_seq) end
+  stream:close()
+  if not ok then error(backlog, 0) end
+end
+
+local function check_from_seq(options)
+  local from_seq = 1
+  if type(options) == "table" and options.from_seq ~= nil then from_seq = options.from_seq end
+  local is_right = math.type(from_seq) == "integer" and from_seq >= 1
+  if is_right and (options == nil or type(options) == "table") then return from_seq end
+  errors.raise("VALIDATION_ERROR", "follow(run_id, { from_seq = n }) takes a seq to begin at, an integer from 1",
+    { where = "follow" })
+end
+
 --- Another stream on a run of this session, in flight or ended.
 ---@param run_id string
 ---@param options? { from_seq?: integer }
@@ -286,14 +325,11 @@ end
 function Session:follow(run_id, options)
   local state = self._state
   state:check_open()
-  local after_seq = (options and options.from_seq or 1) - 1
+  local after_seq = check_from_seq(options) - 1
   local run = state.harness.live_runs[run_id]
   if run and run.session == state then
-    local queue = streams.new_queue()
-    table.insert(run.readers, queue)
-    run:flush()
-    local backlog = backlog_of(state, { id = run_id }, after_seq)
-    if not run.done then return streams.following(run, queue, backlog, after_seq) end
+    local stream = follow_live(state, run, after_seq)
+    if stream then return stream end
   end
   local record = own_run(state, run_id)
   if not record then
@@ -316,15 +352,18 @@ function Session:close()
   if state.closed then return end
   state.closed = true
   stop_run(state, "the session was closed")
-  state.harness:forget_session(state)
+  state:leave()
 end
 
---- Like close, and removes the session's data.
+--- Like close, and removes the session's data: at once, or, when its run cannot be waited for here (a
+--- tool of it is asking), with the end of the run.
 function Session:delete()
   local state = self._state
   state:check_open()
-  self:close()
-  state.harness.storage:delete_session(state.id)
+  state.closed, state.held = true, true
+  local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
+  stop_run(state, "the session was deleted")
+  if state.busy then state.doomed = true else state.harness.storage:delete_session(state.id) end
 end
 
 Session.__close = Session.close

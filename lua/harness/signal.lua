@@ -34,28 +34,50 @@ function methods.close(self)
   rawset(self, "reason", reason)
 end
 
+-- What a task has registered with on_abort, to be ended with it: detach -> what ends it.
+local Registered = { __index = { close = function(self)
+  for _, finish in pairs(self) do finish() end
+end } }
+
+local function registered_by(t)
+  local set = t.abort_callbacks
+  if not set then
+    set = setmetatable({}, Registered)
+    t.abort_callbacks = set
+    task.own(set)
+  end
+  return set
+end
+
 --- Calls fn(reason) in a task of its own, once the signal is aborted (soon, if it is already).
---- Returns a function that takes the registration back; it ends with the task that made it.
+--- Returns a function that takes the registration back; it ends with the task that made it, but an
+--- abort from before that end, the one that ended the task perhaps, is told all the same.
 ---@param fn fun(reason: any)
 ---@return fun() detach
 function methods.on_abort(self, fn)
   if type(fn) ~= "function" then
     errors.raise("VALIDATION_ERROR", "on_abort(fn) takes a function, got " .. type(fn), { where = "on_abort" })
   end
+  local owner = task.current()
+  local set = owner and registered_by(owner) or {}
   local token, watch
   local function detach()
     if not token then return end
     watch:detach()
     task.callback_close(token)
-    token = nil
+    token, set[detach] = nil, nil
   end
-  token = task.callback(function()
+  local function call_back()
     local reason = self.reason
     detach()
     task.make({ root = true }, fn, reason)
-  end)
+  end
+  token = task.callback(call_back)
   watch = core.signal_watch(rawget(self, "_handle"), token)
-  task.own({ close = detach })
+  if self.aborted then core.push(token) end -- its task may have ended, and the handle with it
+  set[detach] = function()
+    if self.aborted then call_back() else detach() end
+  end
   return detach
 end
 

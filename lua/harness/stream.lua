@@ -31,14 +31,22 @@ function M.of_run(run, queue)
   return setmetatable({ run_id = run.id, _run = run, _queue = queue }, Stream)
 end
 
--- A stored run ended long ago: its error is made anew from its record.
+local ENDED <const> = { succeeded = true, failed = true, cancelled = true }
+
+-- A stored run ended long ago: its error is made anew from its record. One that has not ended is not
+-- in this harness, which cannot know when it does.
 local function recorded_error(record)
   local err = record.error
+  if not ENDED[record.status] then
+    local message = "run %q is %s, but not in this harness: these were its events so far; "
+      .. "follow it again when it has ended"
+    return errors.new("STATE_ERROR", message:format(record.id, record.status), { op = "follow", reason = "not_here" })
+  end
   if record.status == "succeeded" or not err then return nil end
   return errors.new(err.code, err.message, err.meta)
 end
 
---- A stream on a run that has ended, out of storage.
+--- A stream on a run that has ended, or is not in this harness, out of storage.
 ---@param record table the run's record
 ---@param backlog table[] its events
 ---@return harness.Stream
@@ -49,8 +57,11 @@ function M.of_record(record, backlog)
 end
 
 --- A stream on a run in flight: first the stored events, then on live without a gap or a repeat.
-function M.following(run, queue, backlog, after_seq)
-  local stream = M.of_run(run, queue)
+---@param stream harness.Stream on the run
+---@param backlog table[] its stored events
+---@param after_seq integer
+---@return harness.Stream the same
+function M.following(stream, backlog, after_seq)
   stream._backlog, stream._next = backlog, 1
   local last = backlog[#backlog]
   stream._after = math.max(after_seq, last and last.seq or 0)
@@ -130,6 +141,7 @@ function Stream:close()
       break
     end
   end
+  queue:finish() -- wakes who is reading it now
 end
 
 Stream.__close = Stream.close

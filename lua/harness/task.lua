@@ -11,8 +11,16 @@
 --- Only this file resumes tasks, so errors, tracebacks and cancellation have one place.
 
 local core = require "harness.core"
-local errors = require "harness.errors"
 local chain = require "harness.chain"
+
+-- Loaded when something goes wrong first, which for many a script is never.
+local errors = setmetatable({}, {
+  __index = function(self, name)
+    local fn = require("harness.errors")[name]
+    rawset(self, name, fn)
+    return fn
+  end,
+})
 
 core.set_error_factory(function(code, message, meta) return errors.new(code, message, meta) end)
 
@@ -39,6 +47,7 @@ Task.__name = "harness.Task"
 
 local tasks = {} -- by slot index; the owner of a token: a task, or a callback record
 local current = nil -- the task that runs now
+local root = nil -- the task that M.run runs
 local idle_workers, idle_count = {}, 0
 local MAX_IDLE <const> = 256
 
@@ -202,12 +211,14 @@ local function close_suspended(t)
   current = nil
 end
 
--- The task called os.exit: it ends here and now, and M.run ends the others.
+-- The task called os.exit: it ends here and now, and all others are told to.
 local function exit_from(t, ...)
   M.exit_request = M.exit_request or { ... }
+  local reason = M.cancelled("task", "the program ends")
   close_suspended(t)
-  t.failed, t.value, t.n, t.seen = true, M.cancelled("task", "the program ends"), 1, true
+  t.failed, t.value, t.n, t.seen = true, reason, 1, true
   ended(t)
+  if root.state ~= "done" then core.signal_abort(root.signal, reason) end
 end
 
 local function after_resume(t, ok, tag, ...)
@@ -671,14 +682,10 @@ function M.run(fn, on_interrupt, ...)
   end
   local t = M.make({ root = true }, fn, ...)
   t.waiter = 0
-  local exiting = false
+  root = t
   while t.state ~= "done" do
     drain()
     if t.state == "done" then break end
-    if M.exit_request and not exiting then
-      exiting = true
-      t:cancel "the program ends"
-    end
     if core.interrupted() > 0 and on_interrupt then on_interrupt(t) end
     if not core.turn(true) and core.ready_count() == 0 then deadlock(t) end
   end

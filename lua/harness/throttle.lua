@@ -2,7 +2,8 @@
 ---
 --- After a 429 the calls of that provider object and model wait until the time it asked for, and are
 --- then let through one after another, each `SPACING_MS` after the one before, until `CALM_MS` have
---- gone by without another 429. Without a 429 it costs one table look-up.
+--- gone by without another 429, which lets those that wait begin to wait anew. Without a 429 it costs
+--- one table look-up.
 
 local core = require "harness.core"
 local task = require "harness.task"
@@ -11,24 +12,33 @@ local M = {}
 
 local SPACING_MS <const> = 100
 local CALM_MS <const> = 10000
+local MAX_PAUSE_MS <const> = 60000
+local LONGEST_MS <const> = 86400000 -- a day; what a provider asks for may be any number
 
 local gates = setmetatable({}, { __mode = "k" }) -- by provider, then by model
 
---- Waits until a call to this model may be made.
+--- Waits until a call to this model may be made. Does not wait when the provider asked for a pause of
+--- which more than MAX_PAUSE_MS are left: then those milliseconds are returned, and the call may not be
+--- made.
 ---@param provider table
 ---@param model string
+---@return integer? pause_ms
 function M.wait(provider, model)
   local of_provider = gates[provider]
   local gate = of_provider and of_provider[model]
-  if not gate then return end
-  local now = core.now_ms()
-  if now >= gate.calm_at_ms then
-    of_provider[model] = nil
-    return
+  while gate do
+    local now = core.now_ms()
+    if now >= gate.calm_at_ms then
+      of_provider[model] = nil
+      return nil
+    end
+    if gate.until_ms - now > MAX_PAUSE_MS then return gate.until_ms - now end
+    local at = math.max(now, gate.next_ms)
+    gate.next_ms = at + SPACING_MS
+    if at <= now then return nil end
+    task.sleep(at - now)
+    if gate.until_ms <= core.now_ms() then return nil end -- else there was another 429 meanwhile
   end
-  local at = math.max(now, gate.next_ms)
-  gate.next_ms = at + SPACING_MS
-  if at > now then task.sleep(at - now) end
 end
 
 --- Notes that the provider said 429: nobody calls this model for delay_ms.
@@ -37,10 +47,11 @@ end
 ---@param delay_ms number
 function M.hold(provider, model, delay_ms)
   gates[provider] = gates[provider] or {}
-  local gate = gates[provider][model] or { next_ms = 0 }
-  local until_ms = core.now_ms() + math.ceil(delay_ms)
+  local gate = gates[provider][model] or { next_ms = 0, until_ms = 0 }
+  local until_ms = core.now_ms() + math.ceil(math.min(delay_ms, LONGEST_MS))
+  gate.until_ms = math.max(gate.until_ms, until_ms)
   gate.next_ms = math.max(gate.next_ms, until_ms)
-  gate.calm_at_ms = until_ms + CALM_MS
+  gate.calm_at_ms = gate.until_ms + CALM_MS
   gates[provider][model] = gate
 end
 

@@ -8,6 +8,7 @@ local core = require "harness.core"
 local errors = require "harness.errors"
 local join = require "harness.join"
 local json = require "harness.json"
+local messages = require "harness.messages"
 local task = require "harness.task"
 local context = require "harness.context"
 
@@ -26,7 +27,7 @@ local function cut(text, most)
     text:sub(1, head_end), tail_start - 1 - head_end, #text, text:sub(tail_start))
 end
 
--- What the model reads: text as it is, anything else as JSON.
+-- What the model reads: text as it is, anything else as JSON. Raises for what JSON cannot hold.
 local function content_of(output, most)
   if output == nil then return "null" end
   if type(output) == "string" then
@@ -84,7 +85,15 @@ local function tool_error(run, tool, err, child)
     { tool_id = tool and tool.id, tool_kind = "lua" }, err)
 end
 
--- One call from its start to its end.
+-- The model is told of a failure in one line; whoever wrote the tool wants to know where it was.
+local function log_failure(self, child)
+  if not child.failed or errors.is(child.value) then return end
+  self.run:logger(self.who.agent_id, self.tool.id):warn("a tool raised an error",
+    { call_id = self.call.id, error = errors.serialize(child.value), traceback = child.traceback })
+end
+
+-- One call from its start to its end. The arguments are part of the conversation: readers of events and
+-- the handler get copies, so that what they do to them is not what the model is said to have asked.
 ---@class harness.ToolCall
 local Call = {}
 Call.__index = Call
@@ -92,7 +101,9 @@ Call.__index = Call
 function Call:emit_started()
   local run, who = self.run, self.who
   self.started_us = core.now_us()
-  run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id, self.call.arguments)
+  local input = self.call.arguments
+  if run.readers[1] then input = messages.copy(input) end
+  run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id, input)
   self.span = run:span_tool(self.call)
 end
 
@@ -101,6 +112,7 @@ function Call:finish(output, err)
   local run, who = self.run, self.who
   if self.span then run:end_span(self.span, err) end
   local serialized = err and errors.serialize(err)
+  output = messages.copy(output) -- the handler may keep its own, and go on with it
   run:emit("tool.finished", who.agent_id, who.invocation_id, self.call.name, self.call.id, serialized,
     (core.now_us() - self.started_us) // 1000, output)
   if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
@@ -124,10 +136,21 @@ function Call:start(group)
   local timeout_ms = tool.timeout_ms or run.definition.defaults.tool_timeout_ms
   local ctx = context.tool(run, self.who.agent_id, tool.id, self.call.id)
   local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
-    tool.run, ctx, input)
+    tool.run, ctx, messages.copy(input))
   rawset(ctx, "_task", child)
   child.tool_call = self
   return true
+end
+
+-- Makes the content of an output; returns the output.
+function Call:take_output(output)
+  local ok, content = pcall(content_of, output, self.tool.max_result_bytes or DEFAULT_RESULT_BYTES)
+  if not ok then
+    errors.raise("VALIDATION_ERROR", ("tool %q returned what JSON cannot hold: %s"):format(self.tool.id,
+      errors.serialize(content).message), { where = "tool_output", tool_id = self.tool.id }, content)
+  end
+  self.content = content
+  return output
 end
 
 -- The handler's task has ended. Returns the error that must end the run, if it is such.
@@ -135,14 +158,16 @@ function Call:ended(child)
   local output, err
   if child.failed then
     err = tool_error(self.run, self.tool, child.value, child)
+    log_failure(self, child)
   else
     local ok
     ok, output = pcall(checked_output, self.tool, join.first_result(child))
-    if ok then ok, self.content = pcall(content_of, output, self.tool.max_result_bytes or DEFAULT_RESULT_BYTES) end
-    if not ok then err = tool_error(self.run, self.tool, self.content or output, child) end
+    if ok then ok, output = pcall(self.take_output, self, output) end
+    if not ok then err = tool_error(self.run, self.tool, output, child) end
   end
-  self:finish(not err and output or nil, err)
-  if err and err.code == "OPERATION_CANCELLED" then return child.value end
+  if err then output = nil end
+  self:finish(output, err)
+  if err and err.code == "OPERATION_CANCELLED" then return child.failed and child.value or err end
 end
 
 -- All calls of one reply. `fatal` is the error of a call that must end the run.
@@ -170,7 +195,7 @@ function Batch:on_end(child)
     self.fatal = must_end
     return "stop"
   end
-  if not self.run:aborted() then self:start_more() end
+  if not core.signal_aborted(self.task.scope) then self:start_more() end
 end
 
 --- Runs the calls, at most `max_parallel_tool_calls` at once; gives each result to on_result(call,
@@ -187,7 +212,7 @@ function M.run(run, agent, who, calls, on_result)
   task.check()
   local group = join.new_group(t)
   local batch = setmetatable({
-    run = run, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls), next_call = 1,
+    run = run, task = t, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls), next_call = 1,
     ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,
   }, Batch)
   batch:start_more()
@@ -195,6 +220,7 @@ function M.run(run, agent, who, calls, on_result)
   local ok, err = pcall(join.supervise, t, group, batch, true)
   if batch.fatal then error(batch.fatal, 0) end
   if not ok then error(err, 0) end
+  task.check() -- the abort may have ended the last call that ran, while others were not even started
   for i = 1, #calls do on_result(calls[i], batch.states[i].content) end
 end
 

@@ -12,8 +12,7 @@ package.path = "./?.lua;" .. package.path
 local rows = require "spec.bench.rows"
 
 local verbose = os.getenv "VERBOSE"
-local LUA = "LUA_PATH='./?.lua;;' build/harness-lua"
-local WORDS = { lua = LUA, node = "build/peers/bench/node/node", bin = "build/bench" }
+local WORDS = { lua = "build/harness-lua", node = "build/peers/bench/node/node", bin = "build/bench" }
 local CC = "gcc -std=c11 -D_GNU_SOURCE -O2 -I/usr/include/cjson -o build/bench/%s %s"
 
 local function say(text)

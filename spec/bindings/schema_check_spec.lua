@@ -82,6 +82,33 @@ describe("schema problems", function()
         .. '[{"$ref":"#/$defs/n"},{"type":"null"}]}}}}}', { n = { n = { v = "x" } } }))
   end)
 
+  it("stay short when there is much to choose from", function()
+    local values, branches = {}, {}
+    for i = 1, 30 do values[i], branches[i] = i, { properties = { a = { const = i } } } end
+    assert.truthy(problems({ enum = values }, "x")[1]:find("11, 12, ... (30 in all), got \"x\"", 1, true))
+    local line = problems({ anyOf = branches }, { a = 0 })[1]
+    assert.truthy(line:find("6. $.a: expected 6, got 0; ...", 1, true) and not line:find("7.", 1, true), line)
+  end)
+
+  it("stay within their limits when alternatives are nested", function()
+    local defs = { d230 = { required = { "k230" } } }
+    for i = 1, 229 do
+      defs["d" .. i] = { anyOf = { { required = { "k" .. i } }, { ["$ref"] = "#/$defs/d" .. i + 1 } } }
+    end
+    local lines = problems({ ["$ref"] = "#/$defs/d1", ["$defs"] = defs }, { a = 1 })
+    assert.are.equal(1, #lines)
+    assert.truthy(lines[1]:find("fits none of the 2 alternatives: 1. $.k1: is required, but missing", 1,
+      true))
+    assert.truthy(#lines[1] < 600)
+    local list = {}
+    for i = 1, 49 do list[i] = "x" end
+    list[50] = { a = 1 }
+    local text = '{"items":{"anyOf":[{"type":"object","required":["b","c","d","e","f"]},{"type":"null"}]}}'
+    lines = problems(text, list)
+    assert.are.equal(50, #lines)
+    assert.are.equal("$[50].b: is required, but missing", lines[50])
+  end)
+
   it("stay one short line of valid UTF-8", function()
     local line = problems('{"type":"integer"}', ("ä"):rep(100) .. "\n")[1]
     assert.truthy(#line < 120 and utf8.len(line) and not line:find("\n"), line)
@@ -138,6 +165,12 @@ describe("schema values", function()
     assert.are.same({ true, nil }, { compile("{}"):check() })
     assert.are.same({ "$: expected string, got nothing" }, problems('{"type":"string"}', nil))
     assert.are.same({ true, 3 }, { compile('{"default":3}'):check(nil) })
+  end)
+
+  it("are told apart by long strings inside", function()
+    local long = ("abcdefgh"):rep(100)
+    assert.is_true(compile('{"uniqueItems":true}'):check { { long .. "x" }, { long .. "y" } })
+    assert.is_false((compile('{"uniqueItems":true}'):check { { long .. "x" }, { long .. "x" } }))
   end)
 
   it("take json.ordered for the object that it is", function()
@@ -213,6 +246,18 @@ describe("schema defaults", function()
     assert.are.same({}, checked('{"properties":{"a":{"$ref":"#","default":{}}}}', {}))
   end)
 
+  it("are found however the schemas follow each other", function()
+    local defs, properties = { d01 = { properties = { z = { default = 1 } } } }, {}
+    for i = 1, 40 do
+      local name, before = ("d%02d"):format(i), ("d%02d"):format(i - 1)
+      properties["p" .. name] = { ["$ref"] = "#/$defs/" .. name }
+      if i > 1 then defs[name] = { properties = { x = { ["$ref"] = "#/$defs/" .. before } } } end
+    end
+    local value = { pd04 = { x = { x = { x = {} } } }, pd40 = { x = { x = {} } } }
+    assert.are.same({ pd04 = { x = { x = { x = { z = 1 } } } }, pd40 = { x = { x = {} } } },
+      checked({ properties = properties, ["$defs"] = defs }, value))
+  end)
+
   it("are not the caller's tables", function()
     local given = { properties = { a = { default = { 1 } }, b = { enum = { { 1 } } },
       c = { const = { 1 } } } }
@@ -259,12 +304,42 @@ describe("schema.drop", function()
     assert.are.same({ a = 1 }, select(2, compiled:check { a = 1, c = 2 }))
   end)
 
+  it("leaves arrays alone", function()
+    local compiled = compile { anyOf = { dropping { properties = { a = true } }, dropping { items = true } } }
+    for _, value in ipairs { { "a", "b" }, { { a = 1 } }, "x", 1 } do
+      assert.is_true(rawequal(value, select(2, compiled:check(value))))
+    end
+  end)
+
   it("says when what is left does not fit", function()
     local ok, list = compile { dropping { properties = { a = true } }.x,
       allOf = { dropping { properties = { a = true } } },
       required = { "b" } }:check { b = 1 }
     assert.is_false(ok)
     assert.are.same({ { path = "$.b", message = "is required, but missing" } }, list)
+  end)
+
+  it("says so when defaults and dropping undo each other", function()
+    local compiled = compile { allOf = { { properties = { a = { default = 1 } } },
+      dropping { properties = {} } } }
+    assert.are.same({ false, { { path = "$",
+      message = "the schema's defaults and dropped keys do not come to rest" } } },
+      { compiled:check {} })
+    compiled = compile(dropping { properties = { a = { default = 1 } }, maxProperties = 0 })
+    assert.are.same({ false, { { path = "$", message = "expected at most 0 keys, got 1" } } },
+      { compiled:check {} })
+  end)
+
+  it("does not take for there what it drops", function()
+    local compiled = compile(dropping { required = { "a", "b" }, properties = { a = true } })
+    assert.are.same({ false, { { path = "$.b", message = "is required, but missing" } } },
+      { compiled:check { a = 1, b = 2 } })
+  end)
+
+  it("counts what a pattern declares", function()
+    local compiled = compile(dropping { patternProperties = { ["^x"] = true }, maxProperties = 1 })
+    assert.is_true(compiled:check { x1 = 1, y = 1 })
+    assert.is_false((compiled:check { x1 = 1, x2 = 1 }))
   end)
 
   it("is no JSON", function()
@@ -371,6 +446,9 @@ describe("a check", function()
     churn(2000)
     local before = kilobytes()
     churn(6000)
-    assert.truthy(kilobytes() - before < 4096, "grew by " .. kilobytes() - before .. " KiB")
+    local grown = kilobytes() - before
+    -- The sanitizer keeps what was freed for a while, and finds leaks by itself.
+    local limit = os.getenv "HARNESS_SPEC_FACTOR" and math.huge or 4096
+    assert.truthy(grown < limit, ("grew by %d KiB"):format(grown))
   end)
 end)

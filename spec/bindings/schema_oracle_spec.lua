@@ -13,7 +13,7 @@ local json, schema = core.json, core.schema
 local FACTOR <const> = tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
 local SOAK <const> = os.getenv "HARNESS_SOAK" ~= nil
 local SEED <const> = tonumber(os.getenv "HARNESS_SPEC_SEED") or SOAK and os.time() or 2020
-local SCHEMAS <const> = SOAK and 20000 or 300 // FACTOR
+local SCHEMAS <const> = SOAK and 20000 or math.max(10, 300 // FACTOR)
 local VALUES <const> = 10
 
 local modules = os.getenv "HARNESS_NODE_MODULES"

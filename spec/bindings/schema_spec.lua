@@ -139,6 +139,7 @@ describe("schema keywords", function()
       { '{"$id":"urn:uuid:1","properties":{"a":{"$ref":"urn:uuid:1#/$defs/a"}},'
         .. '"$defs":{"a":{"type":"integer"}}}',
         '{"a":1}', BAD, '{"a":"x"}' },
+      { '{"$ref":"#/$defs/%C3%b6","$defs":{"ö":{"type":"integer"}}}', "1", BAD, '"x"' },
       { '{"prefixItems":[{"type":"integer"},{"$ref":"#/prefixItems/0"}]}', "[1,2]", BAD, '[1,"x"]' },
       { '{"$ref":"#/x-place/here","x-place":{"here":{"type":"integer"}}}', "1", BAD, '"x"' },
       { '{"$ref":"#/$defs/no","$defs":{"no":false}}', BAD, "1" },
@@ -146,6 +147,27 @@ describe("schema keywords", function()
       { '{"properties":{"$ref":{"type":"integer"}}}', '{"$ref":1}', BAD, '{"$ref":"#"}' },
       { '{"const":{"$ref":"#/nowhere"}}', '{"$ref":"#/nowhere"}', BAD, "1" },
     }
+  end)
+
+  it("resolve references as URIs", function()
+    for _, row in ipairs {
+      { "http://x.test/a/b/c", "../d/./e?q=1", "http://x.test/a/d/e?q=1" },
+      { "http://x.test/a", "/../z", "http://x.test/z" },
+      { "http://x.test/a/b/", "..", "http://x.test/a/" },
+      { "http://x.test/a", "//y.test/k", "http://y.test/k" },
+      { "http://x.test", "k", "http://x.test/k" },
+      { "http://x.test/a", "http://y.test/b/../c", "http://y.test/c" },
+      { "http://x.test/a?q=1", "?q=2", "http://x.test/a?q=2" },
+      { "x", "y", "y" }, { "", "y/z", "y/z" }, { "", "a_b:c", "a_b:c" }, { "a/b", "c", "c" },
+      { "urn:a:b", "urn:a:c", "urn:a:c" },
+    } do
+      local text = '{"$id":"%s","$ref":"%s#/$defs/t",'
+        .. '"$defs":{"s":{"$id":"%s","$defs":{"t":{"type":"null"}}}}}'
+      text = text:format(row[1], row[2], row[3])
+      check_rows { { text, "null", BAD, "1" } }
+    end
+    check_rows { { '{"$id":"http://x.test/a?q","$ref":"#/$defs/s","$defs":{"s":{"type":"null"}}}', "null",
+      BAD, "1" } }
   end)
 
   it("follow the draft that $schema names", function()
@@ -201,6 +223,7 @@ describe("schema patterns", function()
       { [[{"pattern":"^\\d$"}]], '"5"', BAD, '"٣"' },
       { [[{"pattern":"^\\w$"}]], '"a"', BAD, '"é"' },
       { [[{"pattern":"^\\s\\S$"}]], '"\\u00a0x"', '"\\u2029x"', '"\\ufeffx"', BAD, '"xx"', '"x\\u00a0"' },
+      { [[{"pattern":"^[\\S\\t]$"}]], '"\\t"', '"x"', BAD, '" "' },
       { [[{"pattern":"^[\\s,]$"}]], '"\\u00a0"', '","', BAD, '"x"' },
       { [[{"pattern":"^\\v$"}]], '"\\u000b"', BAD, '"\\n"' },
       { [[{"pattern":"^.$"}]], '"ä"', '"😀"', BAD, '"\\n"', '"\\r"' },
@@ -297,6 +320,7 @@ describe("schema.compile", function()
     assert.truthy(refused('{"$ref":"#/$defs/x"}').message:find("leads nowhere", 1, true))
     assert.truthy(refused('{"$ref":"#x"}').message:find("leads nowhere", 1, true))
     assert.truthy(refused('{"$ref":"#/type","type":"string"}').message:find("leads nowhere", 1, true))
+    assert.truthy(refused('{"$ref":"#/type/x","type":"string"}').message:find("leads nowhere", 1, true))
     assert.truthy(refused('{"$ref":"https://x.test/s"}').message:find("not loaded from elsewhere", 1, true))
     assert.truthy(refused('{"$ref":"other.json#/a"}').message:find("not loaded from elsewhere", 1, true))
     for _, text in ipairs { '{"$ref":"#"}', '{"anyOf":[{"$ref":"#"},true]}', '{"not":{"$ref":"#"}}',

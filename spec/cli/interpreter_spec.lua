@@ -48,7 +48,8 @@ local SCRIPTS <const> = {
     print(#arg)]] },
   { "arg without a script", "-e", "for i = -3, 3 do print(i, arg[i]) end" },
   { "arg after --", "-W", "--", "s.lua", "x", script = "for i = -3, 2 do print(i, arg[i]) end" },
-  { "arg changed before the script starts", "-e", "arg = { 'new', 2 }", "s.lua", "old", script = "print(...)" },
+  { "arg changed before the script starts", "-e", "arg = { 'new', 2 }", "s.lua", "old",
+    script = "print(...)" },
   { "arg that is no table", "-e", "arg = 1", "s.lua", script = "print(...)" },
   { "a script of its own directory", "./s.lua", script = "print(arg[0], debug.getinfo(1, 'S').short_src)" },
   { "a shebang line", "s.lua", script = "#!/usr/bin/env lua\nprint 'here'; error 'line 2'" },
@@ -96,7 +97,8 @@ local ERRORS <const> = {
   { "a text of the caller", "s.lua", script = "local function f() error('broken', 2) end\nf()" },
   { "a number", "-e", "error(42)" },
   { "a table", "-e", "error {}" },
-  { "a table with __tostring", "-e", "error(setmetatable({}, { __tostring = function() return 'mine' end }))" },
+  { "a table with __tostring", "-e",
+    "error(setmetatable({}, { __tostring = function() return 'mine' end }))" },
   { "a table whose __tostring gives no text", "-e",
     "error(setmetatable({}, { __tostring = function() return {} end }))" },
   { "nil", "-e", "error()" },
@@ -105,13 +107,17 @@ local ERRORS <const> = {
   { "a named type", "-e", "error(setmetatable({}, { __name = 'my.type' }))" },
   { "an error of the language", "s.lua", script = "local t\nprint(t.x)" },
   { "an error in a library", "-e", "('x'):rep(-1, {})" },
-  { "an error in a callback", "s.lua", script = "table.sort({ 3, 2, 1 }, function(a, b) error 'in sort' end)" },
-  { "a deep stack", "s.lua", script = "local function f(n) if n == 0 then error 'deep' end f(n - 1) end\nf(40)" },
+  { "an error in a callback", "s.lua",
+    script = "table.sort({ 3, 2, 1 }, function(a, b) error 'in sort' end)" },
+  { "a deep stack", "s.lua",
+    script = "local function f(n) if n == 0 then error 'deep' end f(n - 1) end\nf(40)" },
   { "an endless recursion", "s.lua", script = "local function f() return 1 + f() end\nf()" },
   { "an endless recursion through C", "s.lua",
     script = "local function f() return ('x'):gsub('x', f) end\nprint(pcall(f))" },
-  { "many levels of pcall", "s.lua", script = "local function f(n) return n == 0 or pcall(f, n - 1) end\nprint(f(150))" },
-  { "an error in a coroutine", "s.lua", script = "print(coroutine.resume(coroutine.create(function() error 'x' end)))" },
+  { "many levels of pcall", "s.lua",
+    script = "local function f(n) return n == 0 or pcall(f, n - 1) end\nprint(f(150))" },
+  { "an error in a coroutine", "s.lua",
+    script = "print(coroutine.resume(coroutine.create(function() error 'x' end)))" },
   { "an error handler that raises", "-e", "print(xpcall(error, function(e) error(e, 0) end, 'x'))" },
   { "an assertion", "-e", "assert(false, 'told so')" },
   { "an assertion with a table", "-e", "assert(nil, {})" },
@@ -165,7 +171,8 @@ local STREAMS <const> = {
   { "standard input is closed", "-e", "print(io.read())", redirect = "<&-" },
   { "standard input is closed, a script is expected", redirect = "<&-" },
   { "the reader of the output leaves", "-e", "for i = 1, 1e6 do print(i) end", redirect = "| head -n 1" },
-  { "the reader of the output is gone", "-e", "os.execute 'sleep 0.1'; io.stdout:setvbuf 'no'; print(1); print(2)",
+  { "the reader of the output is gone", "-e",
+    "os.execute 'sleep 0.1'; io.stdout:setvbuf 'no'; print(1); print(2)",
     redirect = "| true" },
 }
 
@@ -200,7 +207,9 @@ local COROUTINES <const> = {
     local h = coroutine.wrap(function() error('bare', 0) end)
     print(pcall(function() local x = h(); return x end))]] },
   { "wrap as an iterator", "s.lua", script = [[
-    for a, b in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i, i * i) end end) do print(a, b) end]] },
+    for a, b in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i, i * i) end end) do
+      print(a, b)
+    end]] },
   { "close with variables", "s.lua", script = [[
     local co = coroutine.create(function()
       local a <close> = setmetatable({}, { __close = function(_, e) print('a', e) end })
@@ -236,7 +245,8 @@ local COROUTINES <const> = {
   { "a traceback of a coroutine", "s.lua", script = [[
     local co = coroutine.create(function() local function f() error 'x' end f() end)
     coroutine.resume(co)
-    print(debug.traceback(co)); print(debug.traceback(co, 'm', 1)); print(debug.traceback('m', 1):match '^[^\n]*')]] },
+    print(debug.traceback(co)); print(debug.traceback(co, 'm', 1))
+    print(debug.traceback('m', 1):match '^[^\n]*')]] },
   { "hooks", "s.lua", script = [[
     local n = 0
     debug.sethook(function() n = n + 1 end, '', 1000)
@@ -247,10 +257,12 @@ local COROUTINES <const> = {
 
 local INTERACTIVE <const> = {
   { "statements and values", "-i", stdin = "x = 1\nx + 1\n=x\nreturn x, nil\nprint(x)\n" },
-  { "several lines", "-i", stdin = "for i = 1, 2 do\nprint(i)\nend\nlocal t = {\n1 }\nf = function()\nreturn 5 end\nf()\n" },
+  { "several lines", "-i",
+    stdin = "for i = 1, 2 do\nprint(i)\nend\nlocal t = {\n1 }\nf = function()\nreturn 5 end\nf()\n" },
   { "errors", "-i", stdin = "error 'x'\nx x\nerror {}\nnil + 1\nprint 'on'\n" },
   { "prompts", "-i", "-e", "_PROMPT, _PROMPT2 = 'one> ', 'two> '", stdin = "f(\n)\n" },
-  { "a prompt that is an object", "-i", "-e", "_PROMPT = setmetatable({}, { __tostring = function() return 'p ' end })",
+  { "a prompt that is an object", "-i", "-e",
+    "_PROMPT = setmetatable({}, { __tostring = function() return 'p ' end })",
     stdin = "1\n" },
   { "a print that raises", "-i", "-e", "print = function() error('no', 0) end", stdin = "1\n" },
   { "a print that is gone", "-i", "-e", "print = nil", stdin = "1\n" },
@@ -283,20 +295,25 @@ local function replace(text, plain, by)
   return table.concat(parts) .. text:sub(from)
 end
 
--- What a program did with the case; its own name and version are of no interest.
+-- Its own name and version and the addresses of tables are of no interest, and what is ours alone.
+local function clean(text, program)
+  return (replace(text, program, "PROGRAM")
+    :gsub("Lua 5%.4%.%d[^\n]*PUC%-Rio", "VERSION")
+    :gsub("harness%-lua [^\n]*libuv[^\n]*", "VERSION")
+    :gsub("0x%x+", "ADDRESS")
+    :gsub("\n       PROGRAM run FILE[^\n]*\n       PROGRAM inspect FILE[^\n]*", ""))
+end
+
+-- What a program did with the case.
 local function outcome(program, case)
   local result = command.run {
     program = program, stdin = case.stdin, env = case.env, redirect = case.redirect, cwd = directory.path,
     table.unpack(case, 2),
   }
-  local function clean(text)
-    text = replace(text, program, "PROGRAM")
-    return (text:gsub("Lua 5%.4%.%d[^\n]*PUC%-Rio", "VERSION"):gsub("harness%-lua [^\n]*libuv[^\n]*", "VERSION")
-      :gsub("0x%x+", "ADDRESS"):gsub("\n       PROGRAM run FILE[^\n]*\n       PROGRAM inspect FILE[^\n]*", ""))
-  end
-  if case.untraced then result.stderr = result.stderr:gsub("\nstack traceback:.*", "") end
+  local stderr = clean(result.stderr, program)
+  if case.untraced then stderr = stderr:gsub("\nstack traceback:.*", "") end
   return {
-    status = result.status, signal = result.signal, stdout = clean(result.stdout), stderr = clean(result.stderr),
+    status = result.status, signal = result.signal, stdout = clean(result.stdout, program), stderr = stderr,
   }
 end
 

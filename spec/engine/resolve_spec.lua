@@ -1,17 +1,14 @@
 -- Names are resolved without anybody waiting for a name server (engine/resolve.c): under a
 -- getaddrinfo of our own (spec/support/slow_names.c) that hangs for some of them.
-local process = require "harness.process"
 local servers = require "spec.support.server"
 
-local server, directory, remove, library
+local server, directory, remove, env
 
 setup(function()
   server = servers.start()
   directory, remove = servers.temp_dir()
-  library = directory .. "/slow_names.so"
-  local args = { "-shared", "-fPIC", "-o", library, "spec/support/slow_names.c" }
-  local built = process.run { file = "cc", args = args }
-  assert(built.exit_code == 0, built.stderr)
+  env = servers.preload(directory, "slow_names")
+  env[#env + 1] = "NAMES_LOG=" .. directory .. "/names.log"
 end)
 
 teardown(function()
@@ -24,8 +21,6 @@ local function url(name) return ("http://%s:%d/echo"):format(name, server.ports.
 -- Results, the milliseconds that the process ran, and the names that were asked for.
 local function resolve(requests)
   local log = directory .. "/names.log"
-  local asan = (os.getenv "ASAN_OPTIONS" or "") .. ":verify_asan_link_order=0"
-  local env = { "LD_PRELOAD=" .. library, "NAMES_LOG=" .. log, "ASAN_OPTIONS=" .. asan }
   local results, ms = servers.client(env, requests)
   local names = {}
   local file = io.open(log)

@@ -16,13 +16,17 @@
  * bind_raise raises the code of the error here, no table. */
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../bindings/bindings.h"
 #include "../../bindings/json.h"
+
+/* As in bindings.h, whose weak declaration would not pull the part out of the archive. */
+int bind_schema(lua_State *L);
+int bind_raise(lua_State *L, const char *code, const char *format, ...);
 
 #define CHECK(condition, what) ((condition) ? (void)0 : broken(what))
 
@@ -75,10 +79,13 @@ static unsigned choose(struct choices *in, unsigned n) {
 }
 
 static const char *const KEYS[] = {"a", "b", "c", "aa", "x-1", "", "\xC3\xB6"};
-static const char *const STRINGS[] = {"", "a", "ab", "abc", "b1", "\xC3\xA4\xC3\xB6", "a\nb", "aaaaaaaaaaaaaaaaaaaab"};
+static const char *const STRINGS[] = {
+    "", "a", "ab", "abc", "b1", "\xC3\xA4\xC3\xB6", "a\nb", "aaaaaaaaaaaaaaaaaaaab"};
 static const double NUMBERS[] = {0, 1, -1, 2, 3, 1.5, 0.1, -2.25, 1e15, 1e300};
-static const char *const PATTERNS[] = {"^a", "b$", "^(a+)+$", "\\d", "^.$", "[a-z]{2,3}", "(", "\\s*", "(a)\\1"};
-static const char *const TYPES[] = {"null", "boolean", "integer", "number", "string", "array", "object", "nonsense"};
+static const char *const PATTERNS[] = {"^a",         "b$", "^(a+)+$", "\\d",   "^.$",
+                                       "[a-z]{2,3}", "(",  "\\s*",    "(a)\\1"};
+static const char *const TYPES[] = {"null",   "boolean", "integer", "number",
+                                    "string", "array",   "object",  "nonsense"};
 #define PICK(in, list) (list)[choose(in, sizeof(list) / sizeof *(list))]
 
 static void push_number(lua_State *L, struct choices *in) {
@@ -153,7 +160,8 @@ static void push_values(lua_State *L, struct choices *in) {
 }
 
 static void push_reference(lua_State *L, struct choices *in) {
-    static const char *const TARGETS[] = {"#", "#/$defs/a", "#/$defs/b", "#/properties/a", "#/items", "#a", "x"};
+    static const char *const TARGETS[] = {"#",       "#/$defs/a", "#/$defs/b", "#/properties/a",
+                                          "#/items", "#a",        "x"};
     lua_pushstring(L, PICK(in, TARGETS));
 }
 
@@ -164,23 +172,73 @@ static void push_names_map(lua_State *L, struct choices *in) {
     lua_rawset(L, -3);
 }
 
-enum shape { TYPE, NUMBER, COUNT, STRING_PATTERN, BOOLEAN, ANY, VALUES, NAMES, NAMES_MAP, ONE, LIST, MAP, PATTERN_MAP, REFERENCE, ANCHOR };
+enum shape {
+    TYPE,
+    NUMBER,
+    COUNT,
+    STRING_PATTERN,
+    BOOLEAN,
+    ANY,
+    VALUES,
+    NAMES,
+    NAMES_MAP,
+    ONE,
+    LIST,
+    MAP,
+    PATTERN_MAP,
+    REFERENCE,
+    ANCHOR
+};
 
 static const struct {
     const char *name;
     enum shape shape;
 } KEYWORDS[] = {
-    {"type", TYPE}, {"type", TYPE}, {"properties", MAP}, {"properties", MAP}, {"items", ONE},
-    {"required", NAMES}, {"default", ANY}, {"default", ANY}, {"enum", VALUES}, {"const", ANY},
-    {"multipleOf", NUMBER}, {"maximum", NUMBER}, {"minimum", NUMBER}, {"exclusiveMaximum", NUMBER},
-    {"exclusiveMinimum", NUMBER}, {"maxLength", COUNT}, {"minLength", COUNT},
-    {"pattern", STRING_PATTERN}, {"maxItems", COUNT}, {"minItems", COUNT}, {"uniqueItems", BOOLEAN},
-    {"prefixItems", LIST}, {"contains", ONE}, {"minContains", COUNT}, {"maxContains", COUNT},
-    {"maxProperties", COUNT}, {"minProperties", COUNT}, {"patternProperties", PATTERN_MAP},
-    {"additionalProperties", ONE}, {"propertyNames", ONE}, {"dependentRequired", NAMES_MAP},
-    {"dependentSchemas", MAP}, {"dependencies", MAP}, {"allOf", LIST}, {"anyOf", LIST},
-    {"oneOf", LIST}, {"not", ONE}, {"if", ONE}, {"then", ONE}, {"else", ONE}, {"$ref", REFERENCE},
-    {"$defs", MAP}, {"$anchor", ANCHOR}, {"unevaluatedItems", ONE}, {"unevaluatedProperties", ONE},
+    {"type", TYPE},
+    {"type", TYPE},
+    {"properties", MAP},
+    {"properties", MAP},
+    {"items", ONE},
+    {"required", NAMES},
+    {"default", ANY},
+    {"default", ANY},
+    {"enum", VALUES},
+    {"const", ANY},
+    {"multipleOf", NUMBER},
+    {"maximum", NUMBER},
+    {"minimum", NUMBER},
+    {"exclusiveMaximum", NUMBER},
+    {"exclusiveMinimum", NUMBER},
+    {"maxLength", COUNT},
+    {"minLength", COUNT},
+    {"pattern", STRING_PATTERN},
+    {"maxItems", COUNT},
+    {"minItems", COUNT},
+    {"uniqueItems", BOOLEAN},
+    {"prefixItems", LIST},
+    {"contains", ONE},
+    {"minContains", COUNT},
+    {"maxContains", COUNT},
+    {"maxProperties", COUNT},
+    {"minProperties", COUNT},
+    {"patternProperties", PATTERN_MAP},
+    {"additionalProperties", ONE},
+    {"propertyNames", ONE},
+    {"dependentRequired", NAMES_MAP},
+    {"dependentSchemas", MAP},
+    {"dependencies", MAP},
+    {"allOf", LIST},
+    {"anyOf", LIST},
+    {"oneOf", LIST},
+    {"not", ONE},
+    {"if", ONE},
+    {"then", ONE},
+    {"else", ONE},
+    {"$ref", REFERENCE},
+    {"$defs", MAP},
+    {"$anchor", ANCHOR},
+    {"unevaluatedItems", ONE},
+    {"unevaluatedProperties", ONE},
 };
 
 static void push_keyword(lua_State *L, struct choices *in, enum shape shape, int level) {
@@ -381,7 +439,8 @@ static void push_equivalent(lua_State *L, int which) {
 static bool can_wrap(lua_State *L) {
     if (!lua_istable(L, 1)) return false;
     const char *text = push_text(L, 1);
-    bool plain = *text && !strstr(text, "$id") && !strstr(text, "\"id\"") && !strstr(text, "$schema");
+    bool plain =
+        *text && !strstr(text, "$id") && !strstr(text, "\"id\"") && !strstr(text, "$schema");
     lua_pop(L, 1);
     return plain;
 }

@@ -81,6 +81,18 @@ describe("errors", function()
     assert.is_true(err.retriable)
   end)
 
+  it("say that libcurl is missing, and how to get it", function()
+    local directory, remove = servers.temp_dir()
+    local env = servers.preload(directory, "no_libcurl")
+    local results = servers.client(env, { { url = "http://a.test/" }, { url = "http://a.test/" } })
+    remove()
+    for _, result in ipairs(results) do
+      assert.same({ "HTTP_ERROR", "unavailable" }, { result.code, result.reason })
+      assert.matches("HTTP needs libcurl 7.85 or newer", result.message, 1, true)
+      assert.matches("apt-get install libcurl4", result.message, 1, true)
+    end
+  end)
+
   it("tell where waiting is impossible, before anything is sent", function()
     local live = core.live()
     local err

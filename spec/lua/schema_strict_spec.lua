@@ -27,7 +27,8 @@ end
 local function faults(node, list)
   local allowed = {}
   local names = "$ref type title description enum format pattern minimum exclusiveMinimum maximum "
-    .. "exclusiveMaximum multipleOf properties required additionalProperties items minItems maxItems anyOf $defs"
+    .. "exclusiveMaximum multipleOf properties required additionalProperties items minItems maxItems "
+    .. "anyOf $defs"
   for name in names:gmatch "%S+" do
     allowed[name] = true
   end

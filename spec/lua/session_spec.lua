@@ -35,7 +35,10 @@ describe("a session", function()
   end)
 
   after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
+    for _, h in ipairs(opened) do
+      if type(h.storage) == "table" then h.storage.hook = nil end
+      h:shutdown()
+    end
     collectgarbage()
     live.check(before)
     clock.go()
@@ -419,10 +422,12 @@ describe("a session", function()
       local h = with_storage(storage, { { text = "ok" } })
       local session = h:session "s"
       storage.hook = function() harness.sleep(10) end
-      local changing = harness.spawn(session.history.replace, session.history, { { role = "user", content = "x" } })
+      local changed = { { role = "user", content = "x" } }
+      local changing = harness.spawn(session.history.replace, session.history, changed)
       task.settle()
-      assert.same({ "SESSION_BUSY", "concurrent_run" }, reason_of(session.agents.helper.run, session.agents.helper, "go"))
-      assert.same({ "SESSION_BUSY", "history_clear_during_run" }, reason_of(session.history.clear, session.history))
+      local helper, history = session.agents.helper, session.history
+      assert.same({ "SESSION_BUSY", "concurrent_run" }, reason_of(helper.run, helper, "go"))
+      assert.same({ "SESSION_BUSY", "history_clear_during_run" }, reason_of(history.clear, history))
       clock.advance(10)
       changing:await()
       storage.hook = nil
@@ -504,7 +509,8 @@ describe("a session", function()
 
     it("are summed up (A 24)", function()
       local h = define {
-        { tool_calls = { call("echo", { text = "a" }), call "fails" }, usage = { input_tokens = 10, output_tokens = 3 } },
+        { tool_calls = { call("echo", { text = "a" }), call "fails" },
+          usage = { input_tokens = 10, output_tokens = 3 } },
         { error = { status = 503, retry_after_ms = 1 } },
         { text = "end", usage = { input_tokens = 20, output_tokens = 4 } },
       }

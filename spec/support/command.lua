@@ -99,7 +99,8 @@ function M.start(options)
   local p = process.spawn {
     file = line[1], args = { table.unpack(line, 2) }, stdin = options.stdin, cwd = options.cwd,
   }
-  local self = setmetatable({ process = p, pid = p.pid, stdout = "", stderr = "", started = core.now_ms() }, Command)
+  local self = setmetatable({ process = p, pid = p.pid, stdout = "", stderr = "", started = core.now_ms() },
+    Command)
   self.readers = task.spawn(function()
     join.all {
       function() read_all(self, "stdout") end,

@@ -38,6 +38,18 @@ function M.make_certificate(directory)
   return cert, key
 end
 
+--- Compiles a file of spec/support into a library for LD_PRELOAD; what `client` has to be given to
+--- use it (the sanitizer wants to be loaded first, and is told that this is meant).
+---@return string[] env
+function M.preload(directory, name)
+  local library = ("%s/%s.so"):format(directory, name)
+  local args = { "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", library, ("spec/support/%s.c"):format(name) }
+  local built = process.run { file = "cc", args = args }
+  assert(built.exit_code == 0, built.stderr)
+  local asan = (os.getenv "ASAN_OPTIONS" or "") .. ":verify_asan_link_order=0"
+  return { "LD_PRELOAD=" .. library, "ASAN_OPTIONS=" .. asan }
+end
+
 local Server = {}
 Server.__index = Server
 

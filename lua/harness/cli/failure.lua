@@ -3,14 +3,10 @@
 
 local errors = require "harness.errors"
 local options = require "harness.cli.options"
+local printable = require("harness.cli.output").printable
 local task = require "harness.task"
 
 local M = {}
-
--- What a terminal would take for a command is shown as text.
-local function printable(text)
-  return (text:gsub("[\0-\8\11-\31\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
-end
 
 -- The mistakes of a definition, one a line when there are several.
 local function problem_lines(err)
@@ -18,7 +14,7 @@ local function problem_lines(err)
   if type(problems) ~= "table" or #problems < 2 then return nil end
   local lines = { ("%s: the definition has %d problems:"):format(err.code, #problems) }
   for i, problem in ipairs(problems) do
-    lines[i + 1] = ("  %s: %s"):format(problem.path, (problem.message:gsub("%s*[\r\n]+%s*", " ")))
+    lines[i + 1] = "  " .. problem.message:gsub("%s*[\r\n]+%s*", " ")
   end
   for i, line in ipairs(lines) do lines[i] = printable(line) end
   return table.concat(lines, "\n")

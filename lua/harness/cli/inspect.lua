@@ -39,7 +39,8 @@ local function show(out, info)
   end)
   section(out, "tools", info.tools, function(t) return t.description end)
   section(out, "agents", info.agents, function(a)
-    return ("model %s, tools: %s%s"):format(a.model, list(a.tools), a.description and "; " .. a.description or "")
+    return ("model %s, tools: %s%s"):format(a.model, list(a.tools),
+      a.description and "; " .. a.description or "")
   end)
   section(out, "workflows", info.workflows, function(w) return w.description or "" end)
   out:write "adapters\n"
@@ -50,7 +51,7 @@ end
 
 local function execute(argv, native)
   local given, rest = options.parse(argv, 2, { json = "flag", help = "flag" })
-  if not given.help and #rest ~= 1 then options.fail("expected FILE\n" .. USAGE:format(argv[0]):gsub("\n$", "")) end
+  if not given.help and #rest ~= 1 then options.fail_with_usage("expected FILE", USAGE:format(argv[0])) end
   local out = output.take(native)
   if given.help then
     out:write(USAGE:format(argv[0]))

@@ -5,6 +5,7 @@
 --- tracebacks and through debug, is that of a main chunk of lua5.4, which has one C function below it.
 
 local chain = require "harness.chain"
+local task = require "harness.task"
 
 local M = {}
 
@@ -41,8 +42,11 @@ local function parse(argv)
     local letter = arg:sub(2, 2)
     if TAKES_VALUE[letter] then
       local value = #arg > 2 and arg:sub(3) or argv[i + 1]
-      if not value or (#arg == 2 and value:sub(1, 1) == "-") then return nil, ("'-%s' needs argument"):format(letter) end
-      if #arg == 2 then i = i + 1 end
+      local is_next = #arg == 2
+      if not value or is_next and value:sub(1, 1) == "-" then
+        return nil, ("'-%s' needs argument"):format(letter)
+      end
+      if is_next then i = i + 1 end
       options[#options + 1] = { letter, value }
     elseif FLAGS[letter] and #arg == 2 then
       options[letter] = true
@@ -160,7 +164,8 @@ local function make_arg(argv, script)
 end
 
 local function report(progname, message)
-  io.stderr:write(progname, ": ", message, "\n")
+  if not task.exit_request then io.stderr:write(progname, ": ", message,
+    "\n") end -- else another task ends it
   return 1
 end
 
@@ -184,12 +189,14 @@ end
 ---@param t harness.Task
 function M.on_interrupt(t)
   local errors = require "harness.errors"
+  t = require("harness.cli.repl").running or t
   t:cancel(errors.new("OPERATION_CANCELLED", "interrupted", { scope = "task", reason = "interrupted" }))
 end
 
 ---@param argv string[]
+---@param native harness.cli.Native
 ---@return integer status
-function M.main(argv)
+function M.main(argv, native)
   local progname = argv[0]
   local options, script = parse(argv)
   if not options then
@@ -204,7 +211,7 @@ function M.main(argv)
     if argv[script] then message = run_script(argv, script) else run_stdin(options, progname) end
   end
   if message then return report(progname, message) end
-  if options.i then return require("harness.cli.repl").run(call) end
+  if options.i then return require("harness.cli.repl").run(call, native) end
   return 0
 end
 

@@ -1,5 +1,7 @@
 --- Reads the arguments of the subcommands: `--name value`, `--name=value`, `--flag`, and the rest.
 
+local nearest = require "harness.nearest"
+
 local M = {}
 
 ---@class harness.cli.Usage
@@ -9,6 +11,13 @@ Usage.__index = Usage
 --- A mistake in the arguments: the command prints it and exits with 2.
 function M.fail(message)
   error(setmetatable({ message = message }, Usage), 0)
+end
+
+--- A mistake that is best explained by how the command is used.
+---@param message string
+---@param usage string
+function M.fail_with_usage(message, usage)
+  M.fail(message .. "\n" .. usage:gsub("\n$", ""))
 end
 
 function M.is_usage_error(err)
@@ -30,41 +39,43 @@ function M.duration(text, name)
   return math.ceil(tonumber(number) * factor)
 end
 
---- Splits argv (from index `from`) by the specification: name -> "value" or "flag".
+local function unknown_option(name, spec)
+  local names = {}
+  for known in pairs(spec) do names[#names + 1] = known end
+  table.sort(names)
+  local meant = nearest.find(name, names)
+  M.fail(("there is no option --%s; %s"):format(name, meant and ("did you mean --%s?"):format(meant)
+    or "there are: --" .. table.concat(names, ", --")))
+end
+
+--- Splits argv (from index `from`) by the specification: name -> "value" or "flag". What follows `--`
+--- is no option.
 ---@param argv string[]
 ---@param from integer
 ---@param spec table<string, "value"|"flag">
 ---@return table<string, string|true> options
 ---@return string[] rest
 function M.parse(argv, from, spec)
-  local options, rest, i, only_rest = {}, {}, from, false
+  local options, rest, i = {}, {}, from
   while argv[i] do
     local arg = argv[i]
+    if arg == "--" then return options, table.move(argv, i + 1, #argv, #rest + 1, rest) end
     local name, value = arg:match "^%-%-([^=]+)=(.*)$"
     name = name or arg:match "^%-%-(.+)$"
-    if only_rest or not name and arg:sub(1, 2) ~= "--" then
+    local kind = name and spec[name]
+    if not name then
       rest[#rest + 1] = arg
-    elseif arg == "--" then
-      only_rest = true
+    elseif not kind then
+      unknown_option(name, spec)
+    elseif kind == "flag" then
+      if value then M.fail(("option --%s takes no value"):format(name)) end
+      options[name] = true
     else
-      local kind = spec[name]
-      if not kind then
-        local names = {}
-        for known in pairs(spec) do names[#names + 1] = "--" .. known end
-        table.sort(names)
-        M.fail(("there is no option --%s; there are: %s"):format(name, table.concat(names, ", ")))
+      if not value then
+        i = i + 1
+        value = argv[i]
       end
-      if kind == "flag" then
-        if value then M.fail(("option --%s takes no value"):format(name)) end
-        options[name] = true
-      else
-        if not value then
-          i = i + 1
-          value = argv[i]
-        end
-        if not value then M.fail(("option --%s needs a value"):format(name)) end
-        options[name] = value
-      end
+      options[name] = value or M.fail(("option --%s needs a value"):format(name))
     end
     i = i + 1
   end

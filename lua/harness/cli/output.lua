@@ -31,4 +31,12 @@ function Output:write(text)
   if not ok then cannot_write(problem) end
 end
 
+--- Text for a terminal: what it would take for a command, as models and servers may send it, becomes
+--- visible instead.
+---@param text string
+---@return string
+function M.printable(text)
+  return (text:gsub("[\0-\8\11-\31\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
+end
+
 return M

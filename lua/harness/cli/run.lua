@@ -18,11 +18,14 @@ usage: %s run FILE TARGET [INPUT] [options]
   INPUT is text where TARGET takes a string, else JSON; - reads standard input
   --session ID      run in this session (default: a new one)
   --stream          write the events to standard output, as JSON Lines
+  --progress        show text and tools as they come, as on a terminal
   --timeout TIME    500ms, 30s, 2m, 1h
   --metadata JSON   an object that handlers see as ctx.metadata
 ]=]
 
-local SPEC <const> = { session = "value", stream = "flag", timeout = "value", metadata = "value", help = "flag" }
+local SPEC <const> = {
+  session = "value", stream = "flag", progress = "flag", timeout = "value", metadata = "value", help = "flag",
+}
 
 local function unknown_target(definition, target)
   local names = {}
@@ -30,8 +33,9 @@ local function unknown_target(definition, target)
   for id in pairs(definition.workflows) do names[#names + 1] = id end
   table.sort(names)
   local meant = nearest.find(target, names)
-  options.fail(("there is no agent or workflow %q; %s"):format(target, meant and ("did you mean %q?"):format(meant)
-    or "there are: " .. (#names > 0 and table.concat(names, ", ") or "none")))
+  local hint = "there are: " .. (#names > 0 and table.concat(names, ", ") or "none")
+  if meant then hint = ("did you mean %q?"):format(meant) end
+  options.fail(("there is no agent or workflow %q; %s"):format(target, hint))
 end
 
 -- Is it an agent or a workflow, and what is its definition?
@@ -81,8 +85,8 @@ local function show_events(stream, out)
   for event in stream do out:write(json.encode(event, { invalid_utf8 = "replace" }) .. "\n") end
 end
 
-local function show_progress(stream, out, is_terminal)
-  local shown = progress.new(out, is_terminal)
+local function show_progress(stream, out, live)
+  local shown <close> = progress.new(out, live)
   for event in stream do shown:event(event) end
   shown:finish(stream:result())
 end
@@ -91,7 +95,7 @@ local function parse(argv)
   local given, rest = options.parse(argv, 2, SPEC)
   if given.help then return given end
   if #rest < 2 or #rest > 3 then
-    options.fail("expected FILE TARGET [INPUT]\n" .. USAGE:format(argv[0]):gsub("\n$", ""))
+    options.fail_with_usage("expected FILE TARGET [INPUT]", USAGE:format(argv[0]))
   end
   given.file, given.target, given.input = rest[1], rest[2], rest[3]
   given.timeout_ms = given.timeout and options.duration(given.timeout, "--timeout")
@@ -101,7 +105,7 @@ end
 
 local function execute(argv, native)
   local given = parse(argv)
-  local is_terminal = core.is_terminal(1)
+  local live = given.progress or core.is_terminal(1)
   local out = output.take(native)
   if given.help then
     out:write(USAGE:format(argv[0]))
@@ -113,9 +117,10 @@ local function execute(argv, native)
   local kind, definition = find_target(harness.definition, given.target)
   local input = read_input(given.input, definition, native)
   local session <close> = harness:session(given.session)
-  local stream = session[kind][given.target]:stream(input, { timeout_ms = given.timeout_ms, metadata = given.metadata })
+  local target = session[kind][given.target]
+  local stream = target:stream(input, { timeout_ms = given.timeout_ms, metadata = given.metadata })
   M.running = stream
-  if given.stream then show_events(stream, out) else show_progress(stream, out, is_terminal) end
+  if given.stream then show_events(stream, out) else show_progress(stream, out, live) end
   return 0
 end
 

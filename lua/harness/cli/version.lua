@@ -6,7 +6,8 @@ local M = {}
 
 function M.print()
   local v = core.versions()
-  print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s)"):format(v.harness, v.lua, v.libuv, v.cjson, v.pcre2))
+  print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s)"):format(
+    v.harness, v.lua, v.libuv, v.cjson, v.pcre2))
 end
 
 return M

@@ -89,14 +89,10 @@ local function decode_object(text)
   return pcall(json.decode, inner or "")
 end
 
-local function unwrap(output, value)
-  if output.wrapped and type(value) == "table" then return value.value end
-  return value
-end
-
 -- The forced call is the output, not a call that somebody runs. Where there are others beside it, those
 -- are run first, and the model is asked again.
-local function take_output_call(output, name, reply)
+local function take_output_call(settings, request, reply)
+  local name = wires.output_name(request)
   local others, found = {}, nil
   for _, call in ipairs(reply.tool_calls or {}) do
     if call.name == name then found = found or call else others[#others + 1] = call end
@@ -105,17 +101,15 @@ local function take_output_call(output, name, reply)
   if not found or others[1] then return end
   reply.finish_reason = reply.finish_reason == "tool_calls" and "stop" or reply.finish_reason
   reply.text = found.invalid_arguments or json.encode(found.arguments)
-  if not found.invalid_arguments then reply.object = unwrap(output, found.arguments) end
+  if found.invalid_arguments then return end
+  reply.object = settings.wire:restored(request.schema, found.arguments)
 end
 
 local function take_object(settings, request, reply)
-  local output = settings.wire:output(request.schema)
-  if request.method == "tool_use" then
-    return take_output_call(output, wires.output_name(request), reply)
-  end
+  if request.method == "tool_use" then return take_output_call(settings, request, reply) end
   if reply.tool_calls or reply.finish_reason == "content_filter" then return end
   local ok, value = decode_object(reply.text)
-  if ok then reply.object = unwrap(output, value) end
+  if ok then reply.object = settings.wire:restored(request.schema, value) end
 end
 
 -- ---- the provider -------------------------------------------------------------------------
@@ -131,7 +125,11 @@ function Openai:generate(request, on_event)
   local reply = exchange(settings, who, "/chat/completions", body, is_stream, function(response)
     local listener = is_stream and on_event or nil
     local collector = stream.collector(who, response.headers, listener, settings.carry_fields)
-    if response.is_events then collector:read(response) else collector:read_answer(response:text()) end
+    if response.is_events then
+      collector:read(response)
+    else
+      collector:read_answer(response:text())
+    end
     return collector:reply()
   end)
   if request.schema then take_object(settings, request, reply) end
@@ -148,8 +146,9 @@ local function embeddings_of(who, value, text, wanted)
     list[index] = { index = index, vector = item.embedding }
   end
   if #list ~= wanted or #data ~= wanted then
-    errors.raise("MODEL_ERROR", ("%s gave %d embeddings for %d inputs"):format(who.host, #data, wanted),
-      { provider = who.provider, model = who.model, method = who.method, reason = "embedding_count_mismatch" })
+    errors.raise("MODEL_ERROR", ("%s gave %d embeddings for %d inputs"):format(who.host, #data, wanted), {
+      provider = who.provider, model = who.model, method = who.method, reason = "embedding_count_mismatch",
+    })
   end
   local input = math.tointeger(usage.prompt_tokens) or 0
   local total = math.tointeger(usage.total_tokens) or input

@@ -277,7 +277,7 @@ end
 -- Runs fn(...) for at most so long. What the connection does then is no mistake any more, nor that it
 -- takes too long: the answer is complete.
 local function at_leisure(ms, fn, ...)
-  local ok, err = pcall(task.deadline, ms, "http", fn, ...)
+  local ok, err = task.deadline(ms, "http", fn, ...)
   if ok then return end
   task.check()
   if not http_error.is_transport(err) then error(err, 0) end

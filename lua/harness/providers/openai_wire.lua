@@ -13,6 +13,7 @@
 
 local errors = require "harness.errors"
 local json = require "harness.json"
+local schema = require "harness.schema"
 local schema_strict = require "harness.schema_strict"
 
 local M = {}
@@ -252,29 +253,43 @@ end
 
 -- The root of an output must be an object: anything else is asked for as {value: ...}. Definitions move up
 -- with it, since references name them from the root.
-local function wrapped(schema)
+local function wrapped(plain)
   local root = { type = "object", required = { "value" }, additionalProperties = false }
   for _, name in ipairs { "$defs", "definitions" } do
-    root[name], schema[name] = schema[name], nil
+    root[name], plain[name] = plain[name], nil
   end
-  root.properties = { value = schema }
+  root.properties = { value = plain }
   return root
 end
 
----An output schema as it is sent: {json, strict = "true" or "false", wrapped = must `value` be taken out
----of the answer?}. Kept beside the schema.
----@param schema table|userdata
----@return { json: string, strict: string, wrapped: boolean }
-function Wire:output(schema)
-  local entry = self.outputs[schema]
+---An output schema as it is sent: strict (what the provider then guarantees) where the schema allows it.
+---Kept beside the schema.
+---@param given harness.Schema|table|userdata
+---@return { json: string, strict: boolean, wrapped: boolean, source: table }
+function Wire:output(given)
+  local entry = self.outputs[given]
   if entry then return entry end
-  local plain = json.decode(encode(schema))
-  entry = { wrapped = plain.type ~= "object" }
-  if entry.wrapped then plain = wrapped(plain) end
-  local strict = schema_strict.adapt(plain)
-  entry.json, entry.strict = encode(strict or plain), strict and "true" or "false"
-  self.outputs[schema] = entry
+  local plain = json.decode(encode(given))
+  if type(plain) ~= "table" then plain = {} end -- the schema `true`
+  local is_wrapped = plain.type ~= "object"
+  local source = is_wrapped and wrapped(plain) or schema.is(given) and given or plain
+  local adapted, is_strict = schema_strict.strict(source)
+  entry = {
+    json = encode(is_strict and adapted or source), strict = is_strict, wrapped = is_wrapped, source = source,
+  }
+  self.outputs[given] = entry
   return entry
+end
+
+---What a model answered to an output schema, as that schema means it.
+---@param given harness.Schema|table|userdata the schema
+---@param value any
+---@return any
+function Wire:restored(given, value)
+  local output = self:output(given)
+  if output.strict then value = schema_strict.strict_restore(value, output.source) end
+  if output.wrapped and type(value) == "table" then return value.value end
+  return value
 end
 
 local function encode_choice(choice)
@@ -328,7 +343,7 @@ function Wire:add_output(fields, tools, request)
     return
   end
   fields.response_format = ('{"type":"json_schema","json_schema":{"name":%s,"schema":%s,"strict":%s}}')
-    :format(encode(name), output.json, output.strict)
+    :format(encode(name), output.json, tostring(output.strict))
 end
 
 function Wire:add_tools(fields, request)
