@@ -12,6 +12,8 @@ struct loop {
     uv_loop_t *uv;
     uv_timer_t alarm;
     uv_async_t wakeup;
+    uv_prepare_t before_wait;
+    uv_idle_t no_wait; /* runs while somebody is ready, which makes libuv poll without waiting */
     uint64_t alarm_due_ms; /* UINT64_MAX: not armed */
     struct timer **heap;   /* heap[1] is the earliest */
     size_t heap_len;
@@ -31,6 +33,17 @@ static void on_wakeup(uv_async_t *async) {
     (void)async; /* its only work is to end uv_run's wait */
 }
 
+static void on_no_wait(uv_idle_t *idle) {
+    (void)idle;
+}
+
+/* uv_run fires timers before it waits: whom they woke must not wait for the next I/O. */
+static void on_before_wait(uv_prepare_t *prepare) {
+    struct loop *loop = prepare->data;
+    if (ready_empty(&loop->ready)) uv_idle_stop(&loop->no_wait);
+    else uv_idle_start(&loop->no_wait, on_no_wait);
+}
+
 struct loop *loop_new(uv_loop_t *host) {
     struct loop *loop = calloc(1, sizeof *loop);
     if (!loop) return NULL;
@@ -43,13 +56,20 @@ struct loop *loop_new(uv_loop_t *host) {
     loop->alarm.data = loop;
     loop->wakeup.data = loop;
     uv_timer_init(loop->uv, &loop->alarm);
-    loop->open_handles = 1;
+    loop->before_wait.data = loop;
+    loop->no_wait.data = loop;
+    uv_prepare_init(loop->uv, &loop->before_wait);
+    uv_prepare_start(&loop->before_wait, on_before_wait);
+    uv_unref((uv_handle_t *)&loop->before_wait);
+    uv_idle_init(loop->uv, &loop->no_wait);
+    uv_unref((uv_handle_t *)&loop->no_wait);
+    loop->open_handles = 3;
     if (uv_async_init(loop->uv, &loop->wakeup, on_wakeup) == 0) {
         uv_unref((uv_handle_t *)&loop->wakeup);
-        loop->open_handles = 2;
+        loop->open_handles = 4;
     }
     ready_init(&loop->ready);
-    if (loop->open_handles == 2) return loop;
+    if (loop->open_handles == 4) return loop;
     loop_free(loop);
     return NULL;
 }
@@ -61,8 +81,10 @@ static void on_closed(uv_handle_t *handle) {
 
 int loop_free(struct loop *loop) {
     if (!loop) return 0;
-    if (loop->open_handles == 2) uv_close((uv_handle_t *)&loop->wakeup, on_closed);
+    if (loop->open_handles == 4) uv_close((uv_handle_t *)&loop->wakeup, on_closed);
     uv_close((uv_handle_t *)&loop->alarm, on_closed);
+    uv_close((uv_handle_t *)&loop->before_wait, on_closed);
+    uv_close((uv_handle_t *)&loop->no_wait, on_closed);
     bool own = loop->uv == &loop->own;
     while (loop->open_handles) uv_run(loop->uv, own ? UV_RUN_DEFAULT : UV_RUN_NOWAIT);
     int rc = own ? uv_loop_close(loop->uv) : 0;
@@ -197,8 +219,6 @@ static void on_alarm(uv_timer_t *alarm) {
     loop->alarm_due_ms = UINT64_MAX;
     fire_due(loop);
     arm(loop);
-    /* uv_run fires timers before it waits for I/O: whoever was woken here must not wait for that. */
-    if (loop->uv == &loop->own && !ready_empty(&loop->ready)) uv_stop(loop->uv);
 }
 
 bool loop_clock_is_manual(const struct loop *loop) {

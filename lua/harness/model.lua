@@ -186,7 +186,7 @@ local function call_alias(run, who, alias, method, request, on_event)
     task.check() -- the run itself may have been stopped: that reason goes first
     local delay = not delivered and retry_delay(err, attempt, started_ms) or nil
     if err.code == "MODEL_ERROR" and err.meta.status == 429 then
-      throttle.hold(provider, alias.model, delay or asked_delay(err) or MIN_DELAY_MS)
+      throttle.hold(provider, alias.model, asked_delay(err))
     end
     if not delay then return nil, err, delivered end
     run:emit("model.retry", who.agent_id, who.invocation_id, alias.id, request.call_id, attempt, delay,

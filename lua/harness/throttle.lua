@@ -12,6 +12,8 @@ local M = {}
 
 local SPACING_MS <const> = 100
 local CALM_MS <const> = 10000
+local MIN_HOLD_MS <const> = 500
+local MAX_HOLD_MS <const> = 8000
 local MAX_PAUSE_MS <const> = 60000
 local LONGEST_MS <const> = 86400000 -- a day; what a provider asks for may be any number
 
@@ -41,14 +43,22 @@ function M.wait(provider, model)
   end
 end
 
---- Notes that the provider said 429: nobody calls this model for delay_ms.
+-- Where the provider does not say how long, each further refusal doubles the time. Those of calls that
+-- were on their way already count as one.
+local function own_delay(gate, now)
+  if now >= gate.until_ms then gate.refusals = gate.refusals + 1 end
+  return math.min(MIN_HOLD_MS << math.min(gate.refusals - 1, 10), MAX_HOLD_MS)
+end
+
+--- Notes that the provider said 429: nobody calls this model for asked_ms, or, where the provider did
+--- not ask for a time, for one that grows from 500 ms to 8 s.
 ---@param provider table
 ---@param model string
----@param delay_ms number
-function M.hold(provider, model, delay_ms)
+---@param asked_ms number?
+function M.hold(provider, model, asked_ms)
   gates[provider] = gates[provider] or {}
-  local gate = gates[provider][model] or { next_ms = 0, until_ms = 0 }
-  local until_ms = core.now_ms() + math.ceil(math.min(delay_ms, LONGEST_MS))
+  local gate, now = gates[provider][model] or { next_ms = 0, until_ms = 0, refusals = 0 }, core.now_ms()
+  local until_ms = now + math.ceil(math.min(asked_ms or own_delay(gate, now), LONGEST_MS))
   gate.until_ms = math.max(gate.until_ms, until_ms)
   gate.next_ms = math.max(gate.next_ms, until_ms)
   gate.calm_at_ms = gate.until_ms + CALM_MS

@@ -16,9 +16,42 @@ local RECORD <const> = 1000 -- requests that are kept
 
 local Scripted = {}
 
+local function of_type(expected)
+  return function(value)
+    if type(value) ~= expected then return ("expected a %s, got %s"):format(expected, type(value)) end
+  end
+end
+
+local function milliseconds(value)
+  if type(value) ~= "number" or not (value >= 0) then return "expected milliseconds, 0 or more" end
+end
+
+local function strings(value)
+  if type(value) ~= "table" then return "expected a list of strings, got " .. type(value) end
+  for i, item in ipairs(value) do
+    if type(item) ~= "string" then return ("item %d: expected a string, got %s"):format(i, type(item)) end
+  end
+end
+
+local function tool_calls(value)
+  if type(value) ~= "table" or #value == 0 and next(value) ~= nil then
+    return "expected a list of calls {name, arguments?, id?}"
+  end
+  for i, call in ipairs(value) do
+    if type(call) ~= "table" or type(call.name) ~= "string" then
+      return ("call %d: expected a table {name, arguments?, id?}"):format(i)
+    end
+    if call.arguments ~= nil and type(call.arguments) ~= "table" then
+      return ("call %d: expected arguments as a table, got %s"):format(i, type(call.arguments))
+    end
+  end
+end
+
+-- Field -> what is wrong with its value.
 local TURN_FIELDS <const> = {
-  text = true, chunks = true, object = true, tool_calls = true, error = true, usage = true, finish_reason = true,
-  delay_ms = true, chunk_delay_ms = true, reasoning = true,
+  text = of_type "string", chunks = strings, object = function() end, tool_calls = tool_calls,
+  error = of_type "table", usage = of_type "table", finish_reason = of_type "string", delay_ms = milliseconds,
+  chunk_delay_ms = milliseconds, reasoning = of_type "string",
 }
 
 local CAPABILITIES <const> = {
@@ -34,12 +67,31 @@ end
 local function check_turn(turn, n)
   if type(turn) == "function" then return end
   if type(turn) ~= "table" then bad_turn(n, "expected a table or a function, got " .. type(turn)) end
-  for field in pairs(turn) do
-    if not TURN_FIELDS[field] then
+  for field, value in pairs(turn) do
+    local problem_of = TURN_FIELDS[field]
+    if not problem_of then
       bad_turn(n, ("there is no field %q; a turn has one of text, chunks, object, tool_calls, error, and usage, "
         .. "finish_reason, delay_ms, chunk_delay_ms, reasoning"):format(tostring(field)))
     end
+    local problem = problem_of(value)
+    if problem then bad_turn(n, ("%s: %s"):format(field, problem)) end
   end
+end
+
+local function check_turns(turns)
+  for key in pairs(turns) do
+    if math.type(key) ~= "integer" then
+      bad_turn("list", ("expected a list of turns, got a table with the field %q"):format(tostring(key)))
+    end
+  end
+  for n, turn in ipairs(turns) do check_turn(turn, n) end
+end
+
+local function record_option(options)
+  local record = options and options.record
+  if record == nil then return RECORD end
+  if math.type(record) == "integer" and record >= 0 then return record end
+  return bad_turn("options", "record: expected how many requests to keep, 0 or more")
 end
 
 -- Errors go the way of a real HTTP error.
@@ -141,7 +193,7 @@ function Scripted:generate(request, on_event)
     end
   end
   if not turn then
-    errors.raise("MODEL_ERROR", ("the scripted model has %d turns and was called a %dth time"):format(#self._turns, n),
+    errors.raise("MODEL_ERROR", ("the scripted model has %d turns, and this is call %d"):format(#self._turns, n),
       { provider = self.id, model = request.model, method = request.method, reason = "script_exhausted" })
   end
   if turn.delay_ms then task.sleep(turn.delay_ms) end
@@ -169,11 +221,11 @@ return function(turns, options)
     bad_turn("list", "expected a list of turns or a function(request, n), got " .. type(turns))
   end
   if type(turns) == "table" then
-    for n, turn in ipairs(turns) do check_turn(turn, n) end
+    check_turns(turns)
   end
   return setmetatable({
     id = "scripted", cooperative = true, capabilities = CAPABILITIES,
     _turns = type(turns) == "table" and turns or {}, _next = type(turns) == "function" and turns or nil, _count = 0,
-    _checked = setmetatable({}, { __mode = "k" }), _kept = {}, _record = options and options.record or RECORD,
+    _checked = setmetatable({}, { __mode = "k" }), _kept = {}, _record = record_option(options),
   }, Scripted)
 end

@@ -160,4 +160,75 @@ describe("openai", function()  local peer
       openai.check_nothing_open(before)
     end)
   end)
+
+  -- ---- recorded answers ---------------------------------------------------------------------
+
+  -- What aimock 1.43.0 answered to a stream request of curl -i, with curl's exit code behind it.
+  describe("recorded answers", function()
+    local function recorded(name)
+      local file = assert(io.open(("spec/fixtures/aimock/openai-chat.%s.txt"):format(name), "rb"))
+      local bytes = file:read "a"
+      file:close()
+      local rest, code = bytes:match "^(.*)rc=(%d+)\n$"
+      rest = rest:gsub("curl: %(%d+%) [^\n]*\n$", "")
+      local head, content = rest:match "^(.-\r\n)\r\n(.*)$"
+      return head, content, tonumber(code)
+    end
+
+    -- The same answer again, in pieces; it ends as it ended then.
+    local function replay(name)
+      local head, content, code = recorded(name)
+      if not head then return { { "end" } } end
+      local steps, at = { { "send", head .. "\r\n" } }, 1
+      while at <= #content do
+        local n = math.random(1, 200)
+        steps[#steps + 1] = { "send", servers.chunk(content:sub(at, at + n - 1)) }
+        at = at + n
+      end
+      steps[#steps + 1] = code == 0 and { "send", servers.chunk() } or { "end" }
+      return steps
+    end
+
+    it("give the same text, calls and usage", function()
+      local function usage(input, output)
+        return { input_tokens = input, output_tokens = output, total_tokens = input + output }
+      end
+      local function check(name, expected)
+        local reply, deltas = peer:ask(replay(name))
+        assert.matches("^chatcmpl%-", reply.response_id)
+        reply.response_id = nil
+        assert.same(expected, reply)
+        assert.equal(expected.text, table.concat(deltas))
+      end
+      check("text", { text = "Hello from a third-party double. Unicode: é 你好 \u{1F680} done.",
+        finish_reason = "stop", usage = usage(3, 14) })
+      check("reasoning", { text = "Decided.", finish_reason = "stop", usage = usage(3, 2) })
+      check("slow", { text = "slow and steady wins the race, one token at a time", finish_reason = "stop",
+        usage = usage(1, 13) })
+      check("tools", { text = "Let me look.", finish_reason = "tool_calls", usage = usage(3, 30), tool_calls = {
+        { id = "call_a", name = "bash", arguments = { command = 'ls -la /workspace && echo "quoted \\\\ text"' } },
+        { id = "call_b", name = "read_file", arguments = { path = "notes/a.md", limit = 200 } },
+      } })
+      check("longtool", { text = "", finish_reason = "tool_calls", usage = usage(2, 16), tool_calls = {
+        { id = "call_z", name = "write_file",
+          arguments = { path = "a.txt", content = 'line1\nline2\t"q" é\u{1F680}' } },
+      } })
+    end)
+
+    for _, case in ipairs {
+      { "e401", "http_error", 401, "invalid_api_key" }, { "e429", "http_error", 429, "rate_limit_exceeded" },
+      { "e500", "http_error", 500 }, { "e529", "http_error", 529 },
+      { "unmatched", "http_error", 503, "no_fixture_match" }, { "malformed", "malformed_response" },
+      { "dropped", "network" }, { "truncated", "stream_truncated" }, { "disconnect-ms", "stream_truncated" },
+    } do
+      it("are the same errors: " .. case[1], function()
+        local err = peer:fails(replay(case[1]))
+        assert.equal("MODEL_ERROR", err.code)
+        assert.equal(case[2], err.meta.reason)
+        assert.equal(case[3], err.meta.status)
+        assert.equal(case[4], err.meta.provider_code)
+        assert.equal(case[1] == "e429" and 2000 or nil, err.meta.retry_after_ms)
+      end)
+    end
+  end)
 end)
