@@ -14,8 +14,7 @@ static int by_name(const void *key, const void *module) {
 
 static int search(lua_State *L) {
     const char *name = luaL_checkstring(L, 1);
-    const struct module *found =
-        bsearch(name, MODULES, MODULE_COUNT, sizeof MODULES[0], by_name);
+    const struct module *found = bsearch(name, MODULES, MODULE_COUNT, sizeof MODULES[0], by_name);
     if (!found) {
         if (strncmp(name, "harness", strlen("harness")) != 0) return 0;
         lua_pushfstring(L, "no module '%s' is compiled in", name);

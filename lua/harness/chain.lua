@@ -106,7 +106,7 @@ local close_depth = 0
 
 local function closed(ok, ...)
   close_depth = close_depth - 1
-  if not ok then error((...), 0) end
+  if not ok then error((...), 2) end -- the caller of M.close, since this is its tail call
   return ...
 end
 

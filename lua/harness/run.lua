@@ -8,6 +8,7 @@
 local core = require "harness.core"
 local errors = require "harness.errors"
 local events = require "harness.events"
+local messages = require "harness.messages"
 local signals = require "harness.signal"
 local task = require "harness.task"
 local run_telemetry = require "harness.run_telemetry"
@@ -52,10 +53,7 @@ local function deliver(run, event)
   local n = #readers
   for i = 1, n do
     local copy = event
-    if i < n then -- each reader has an event of its own
-      copy = {}
-      for key, value in pairs(event) do copy[key] = value end
-    end
+    if i < n then copy = messages.copy(event) end -- each reader has an event of its own
     readers[i]:push(copy)
   end
 end

@@ -3,7 +3,7 @@
 set -eu
 exec 3< <(exec build/bench/mock_openai -n "${MODEL_EVENTS:-200}")
 server=$!
-trap 'kill "$server"' EXIT
+trap 'kill "$server" 2>/dev/null || true' EXIT
 read -r _ MODEL_PORT <&3
 export MODEL_PORT
 ulimit -n 8192 2>/dev/null || true

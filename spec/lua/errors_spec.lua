@@ -34,6 +34,7 @@ describe("errors", function()
     { "DURABLE_RUN_CONFLICT", "state", false },
     { "RUN_WAITING", "waiting", false },
     { "HTTP_ERROR", "internal", false },
+    { "PROCESS_ERROR", "internal", false },
     { "MY_OWN_CODE", "application", false },
   }
   for _, row in ipairs(catalogue) do

@@ -30,7 +30,8 @@ M.DONE = M.data "[DONE]"
 
 --- A chunk with this delta.
 function M.delta(fields, finish)
-  return M.data { id = "r1", choices = { { index = 0, delta = fields, finish_reason = finish or json.null } } }
+  return M.data { id = "r1", choices = { { index = 0, delta = fields, finish_reason = finish
+    or json.null } } }
 end
 
 function M.text(content, finish)
@@ -117,7 +118,8 @@ function Peer:fails(steps, fields, options)
   local ok, err = pcall(self.ask, self, steps, fields, options)
   assert(not ok, "it did not fail")
   assert(errors.is(err), tostring(err))
-  assert(not tostring(err):find(M.KEY, 1, true) and not json.encode(err):find(M.KEY, 1, true), "it shows the key")
+  assert(not tostring(err):find(M.KEY, 1, true) and not json.encode(err):find(M.KEY, 1, true),
+    "it shows the key")
   return err
 end
 

@@ -91,6 +91,7 @@ local function message_of(err)
 end
 
 --- Calls fn(...) with nothing of ours on its stack.
+---@param fn function
 ---@return string? message of its error
 ---@return table? results packed, the first of them at 3
 function M.call(fn, ...)
@@ -164,8 +165,8 @@ local function make_arg(argv, script)
 end
 
 local function report(progname, message)
-  if not task.exit_request then io.stderr:write(progname, ": ", message,
-    "\n") end -- else another task ends it
+  local is_news = not task.exit_request -- else it failed because another task called os.exit
+  if is_news then io.stderr:write(progname, ": ", message, "\n") end
   return 1
 end
 

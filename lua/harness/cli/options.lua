@@ -9,6 +9,7 @@ local Usage = {}
 Usage.__index = Usage
 
 --- A mistake in the arguments: the command prints it and exits with 2.
+---@param message string
 function M.fail(message)
   error(setmetatable({ message = message }, Usage), 0)
 end
@@ -20,6 +21,8 @@ function M.fail_with_usage(message, usage)
   M.fail(message .. "\n" .. usage:gsub("\n$", ""))
 end
 
+---@param err any
+---@return boolean
 function M.is_usage_error(err)
   return getmetatable(err) == Usage
 end

@@ -4,6 +4,7 @@ local core = require "harness.core"
 
 local M = {}
 
+--- Prints them in one line.
 function M.print()
   local v = core.versions()
   print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s)"):format(

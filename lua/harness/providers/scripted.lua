@@ -118,12 +118,9 @@ local function calls_of(turn, n)
   return calls
 end
 
-local NO_USAGE <const> = { input_tokens = 0, output_tokens = 0, total_tokens = 0 }
-
 local function usage_of(turn)
   local usage = turn.usage
-  if not usage then return NO_USAGE end
-  if usage.total_tokens then return usage end
+  if not usage then return { input_tokens = 0, output_tokens = 0, total_tokens = 0 } end
   local full = { total_tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) }
   for key, value in pairs(usage) do full[key] = value end
   return full
@@ -173,6 +170,7 @@ end
 -- A function may give the same turn again and again.
 local function check_once(self, turn, n)
   if self._checked[turn] then return end
+  if type(turn) ~= "table" then bad_turn(n, "the function must return a turn, got " .. type(turn)) end
   check_turn(turn, n)
   self._checked[turn] = true
 end

@@ -5,10 +5,10 @@ local make = require "harness.providers.openai"
 local openai = require "spec.support.openai"
 
 local KEY <const> = openai.KEY
-local stream = openai.stream
 local request = openai.request
 
-describe("openai options", function()  local peer
+describe("openai options", function()
+  local peer
 
   setup(function() peer = openai.start() end)
   teardown(function() peer:close() end)
@@ -41,10 +41,12 @@ describe("openai options", function()  local peer
     end)
 
     for _, host in ipairs {
-      "localhost:8080", "127.0.0.1", "127.1.2.3:1", "[::1]:11434", "ollama:11434", "10.1.2.3", "192.168.0.9:80",
+      "localhost:8080", "127.0.0.1", "127.1.2.3:1", "[::1]:11434", "ollama:11434", "10.1.2.3",
+        "192.168.0.9:80",
       "172.16.0.1", "172.31.255.1", "box.local", "host.docker.internal:1", "0.0.0.0:8000",
     } do
-      it("want no key for " .. host, function() assert.is_table(make { base_url = "http://" .. host .. "/v1" }) end)
+      it("want no key for " .. host, function() assert.is_table(make { base_url = "http://" .. host
+        .. "/v1" }) end)
     end
 
     for _, host in ipairs { "172.32.0.1", "8.8.8.8", "10.example.com", "api.openai.com", "[2001:db8::1]" } do
@@ -90,14 +92,15 @@ describe("openai options", function()  local peer
       assert.is_nil(dump:find(KEY, 1, true))
       assert.equal("openai", p.id)
       assert.is_true(p.cooperative)
-      assert.same({ "text", "text_stream", "object", "object_stream", "tool_use", "vision_input", "audio_input",
+      assert.same({ "text", "text_stream", "object", "object_stream", "tool_use", "vision_input",
+        "audio_input",
         "file_input", "embeddings" }, p.capabilities)
     end)
   end)
 
   describe("requests", function()
     -- What the server saw of a request; the server answers with it instead of a completion.
-    local function seen(options, fields)
+    local function seen(options)
       options.base_url = options.base_url or peer.http .. "/v1"
       local real, sent = http.request, nil
       http.request = function(given) -- luacheck: ignore 122
@@ -109,7 +112,8 @@ describe("openai options", function()  local peer
         end
         return response
       end
-      local ok, err = pcall(function() make(options):generate(request { stream = false, table.unpack(fields or {}) }) end)
+      local p = make(options)
+      local ok, err = pcall(p.generate, p, request { stream = false })
       http.request = real -- luacheck: ignore 122
       assert(ok, err)
       local headers = {}
@@ -141,7 +145,7 @@ describe("openai options", function()  local peer
       assert.equal("/a/b/chat/completions?x=1", seen({ base_url = peer.http .. "/a/b/?x=1" }).path)
     end)
 
-    it("of the dialect azure name the deployment and the version, and have the key in a header of its own", function()
+    it("of the dialect azure name deployment and version, and have the key in a header of its own", function()
       local sent, headers = seen { dialect = "azure", api_key = KEY, base_url = peer.http }
       assert.equal("/openai/deployments/m/chat/completions?api-version=2024-10-21", sent.path)
       assert.equal(KEY, headers["api-key"])
@@ -150,7 +154,8 @@ describe("openai options", function()  local peer
         seen({ dialect = "azure", api_key = KEY, base_url = peer.http, api_version = "v9" }).path)
       assert.equal("/openai/v1/chat/completions",
         seen({ dialect = "azure", api_key = KEY, base_url = peer.http .. "/openai/v1" }).path)
-      assert.equal("/openai/deployments/x/chat/completions?api-version=1", seen({ dialect = "azure", api_key = KEY,
+      assert.equal("/openai/deployments/x/chat/completions?api-version=1",
+        seen({ dialect = "azure", api_key = KEY,
         base_url = peer.http .. "/openai/deployments/x?api-version=1" }).path)
     end)
   end)

@@ -16,7 +16,8 @@ local body = openai.body
 local answer = openai.answer
 local request = openai.request
 
-describe("openai", function()  local peer
+describe("openai", function()
+  local peer
 
   setup(function() peer = openai.start() end)
   teardown(function() peer:close() end)
@@ -32,7 +33,8 @@ describe("openai", function()  local peer
     end)
 
     it("may come in a code block", function()
-      assert.same({ name = "a" }, peer:ask(answer { content = '```json\n{"name":"a"}\n```\n' }, OBJECT).object)
+      assert.same({ name = "a" }, peer:ask(answer { content = '```json\n{"name":"a"}\n```\n' },
+        OBJECT).object)
     end)
 
     it("stays text when it is no JSON", function()
@@ -205,8 +207,10 @@ describe("openai", function()  local peer
       check("reasoning", { text = "Decided.", finish_reason = "stop", usage = usage(3, 2) })
       check("slow", { text = "slow and steady wins the race, one token at a time", finish_reason = "stop",
         usage = usage(1, 13) })
-      check("tools", { text = "Let me look.", finish_reason = "tool_calls", usage = usage(3, 30), tool_calls = {
-        { id = "call_a", name = "bash", arguments = { command = 'ls -la /workspace && echo "quoted \\\\ text"' } },
+      check("tools", { text = "Let me look.", finish_reason = "tool_calls", usage = usage(3, 30),
+        tool_calls = {
+        { id = "call_a", name = "bash",
+          arguments = { command = 'ls -la /workspace && echo "quoted \\\\ text"' } },
         { id = "call_b", name = "read_file", arguments = { path = "notes/a.md", limit = 200 } },
       } })
       check("longtool", { text = "", finish_reason = "tool_calls", usage = usage(2, 16), tool_calls = {

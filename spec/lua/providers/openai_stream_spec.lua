@@ -1,7 +1,6 @@
 local core = require "harness.core"
 local json = require "harness.json"
 local openai = require "spec.support.openai"
-local schema = require "harness.schema"
 local servers = require "spec.support.server"
 
 local KEY <const> = openai.KEY
@@ -16,33 +15,43 @@ local body = openai.body
 local answer = openai.answer
 local request = openai.request
 
-describe("openai replies", function()  local peer
+describe("openai replies", function()
+  local peer
 
   setup(function() peer = openai.start() end)
   teardown(function() peer:close() end)
 
   describe("streams", function()
     it("give text as it comes, usage, finish reason and id", function()
-      local reply, deltas = peer:ask(stream(delta { role = "assistant", content = "" }, text "Hel", text "lo", text("", "stop"),
-        data { choices = json.array {}, usage = { prompt_tokens = 5, completion_tokens = 2, total_tokens = 7,
-          prompt_tokens_details = { cached_tokens = 4 }, completion_tokens_details = { reasoning_tokens = 1 } } },
-        DONE))
+      local usage = data { choices = json.array {}, usage = {
+        prompt_tokens = 5, completion_tokens = 2, total_tokens = 7,
+        prompt_tokens_details = { cached_tokens = 4 }, completion_tokens_details = { reasoning_tokens = 1 },
+      } }
+      local reply, deltas = peer:ask(stream(delta { role = "assistant", content = "" }, text "Hel",
+        text "lo", text("", "stop"), usage, DONE))
       assert.same({ "Hel", "lo" }, deltas)
       assert.same({
         text = "Hello", finish_reason = "stop", response_id = "r1",
-        usage = { input_tokens = 5, output_tokens = 2, total_tokens = 7, cached_input_tokens = 4, reasoning_tokens = 1 },
+        usage = {
+          input_tokens = 5, output_tokens = 2, total_tokens = 7, cached_input_tokens = 4,
+          reasoning_tokens = 1,
+        },
       }, reply)
     end)
 
     it("as the real API sends them: padding, tiers, null for what is not there", function()
       local function real(fields, finish, usage)
-        return data { id = "r", object = "chat.completion.chunk", created = 1795336158, model = "gpt-5-mini-2026-01-01",
-          service_tier = "default", system_fingerprint = "fp_1", obfuscation = "aZ9", usage = usage or json.null,
-          choices = fields and { { index = 0, delta = fields, logprobs = json.null, finish_reason = finish or json.null } }
-            or json.array {} }
+        finish = finish or json.null
+        local choice = { index = 0, delta = fields, logprobs = json.null, finish_reason = finish }
+        return data {
+          id = "r", object = "chat.completion.chunk", created = 1795336158, model = "gpt-5-mini-2026-01-01",
+          service_tier = "default", system_fingerprint = "fp_1", obfuscation = "aZ9",
+          usage = usage or json.null, choices = json.array(fields and { choice } or {}),
+        }
       end
-      local reply, deltas = peer:ask(stream(real { role = "assistant", content = json.null, refusal = json.null },
-        real { content = "a" }, real { content = "b" }, real({}, "stop"),
+      local first = real { role = "assistant", content = json.null, refusal = json.null }
+      local reply, deltas = peer:ask(stream(first, real { content = "a" }, real { content = "b" },
+        real({}, "stop"),
         real(nil, nil, { prompt_tokens = 1, completion_tokens = 2, total_tokens = 3 }), DONE))
       assert.same({ "a", "b" }, deltas)
       assert.equal("ab", reply.text)
@@ -68,8 +77,9 @@ describe("openai replies", function()  local peer
     end)
 
     it("may have reasoning, under either name", function()
-      local reply, deltas, thoughts = peer:ask(stream(delta { reasoning_content = "First " }, delta { reasoning = "then " },
-        delta { reasoning_content = "é", content = "A" }, text("B", "stop"), DONE))
+      local reply, deltas, thoughts = peer:ask(stream(delta { reasoning_content = "First " },
+        delta { reasoning = "then " }, delta { reasoning_content = "é", content = "A" }, text("B", "stop"),
+        DONE))
       assert.same({ "First ", "then ", "é" }, thoughts)
       assert.same({ "A", "B" }, deltas)
       assert.equal("AB", reply.text)
@@ -77,9 +87,11 @@ describe("openai replies", function()  local peer
     end)
 
     it("carry back the fields that the server wants back", function()
-      local reply, _, thoughts = peer:ask(stream(delta { reasoning_content = "hm" }, delta { reasoning_content = "!" },
-        delta { reasoning_details = { { type = "t", n = 1 } } }, delta { reasoning_details = { { type = "t", n = 2 } } },
-        text("B", "stop"), DONE), nil, { carry_fields = { "reasoning_content", "reasoning_details" } })
+      local function detail(n) return delta { reasoning_details = { { type = "t", n = n } } } end
+      local steps = stream(delta { reasoning_content = "hm" }, delta { reasoning_content = "!" }, detail(1),
+        detail(2), text("B", "stop"), DONE)
+      local fields = { "reasoning_content", "reasoning_details" }
+      local reply, _, thoughts = peer:ask(steps, nil, { carry_fields = fields })
       assert.same({ "hm", "!" }, thoughts)
       assert.same({ name = "openai", data = { reasoning_content = "hm!",
         reasoning_details = { { type = "t", n = 1 }, { type = "t", n = 2 } } } }, reply.provider)
@@ -95,28 +107,29 @@ describe("openai replies", function()  local peer
     end)
 
     it("replace half of a character at their very end", function()
-      local reply, deltas = peer:ask(stream(data '{"choices":[{"delta":{"content":"a\\ud83d"}}]}', text("", "stop"),
-        DONE))
+      local half = data '{"choices":[{"delta":{"content":"a\\ud83d"}}]}'
+      local reply, deltas = peer:ask(stream(half, text("", "stop"), DONE))
       assert.equal("a\u{FFFD}", reply.text)
       assert.same({ "a", "\u{FFFD}" }, deltas)
     end)
 
     it("keep NUL and long numbers", function()
-      local reply = peer:ask(stream(data '{"created":12345678901234567890,"choices":[{"delta":{"content":"a\\u0000b"}}]}',
-        text("", "stop"), DONE))
+      local odd = data '{"created":12345678901234567890,"choices":[{"delta":{"content":"a\\u0000b"}}]}'
+      local reply = peer:ask(stream(odd, text("", "stop"), DONE))
       assert.equal("a\0b", reply.text)
     end)
 
     it("may hold comments, pings, empty events and events without choices", function()
-      local reply = peer:ask(stream(": ping\n\n", data "", "event: ping\n" .. data "{}", text "a", ": ping\n\n",
-        data { choices = json.array {}, prompt_filter_results = json.array {} }, text("b", "stop"), DONE))
+      local filters = data { choices = json.array {}, prompt_filter_results = json.array {} }
+      local reply = peer:ask(stream(": ping\n\n", data "", "event: ping\n" .. data "{}", text "a",
+        ": ping\n\n", filters, text("b", "stop"), DONE))
       assert.equal("ab", reply.text)
     end)
 
     it("may have contents that are lists", function()
-      local reply, _, thoughts = peer:ask(stream(delta { content = { { type = "thinking",
-        thinking = { { type = "text", text = "hm" } } }, { type = "text", text = "a" } } }, text("b", "stop"),
-        DONE))
+      local thinking = { type = "thinking", thinking = { { type = "text", text = "hm" } } }
+      local list = delta { content = { thinking, { type = "text", text = "a" } } }
+      local reply, _, thoughts = peer:ask(stream(list, text("b", "stop"), DONE))
       assert.equal("ab", reply.text)
       assert.same({ "hm" }, thoughts)
     end)
@@ -132,8 +145,8 @@ describe("openai replies", function()  local peer
     end)
 
     it("say a refusal as text that was filtered", function()
-      local reply, deltas = peer:ask(stream(delta { refusal = "I can" }, delta { refusal = "not." }, delta({}, "stop"),
-        DONE), { schema = { type = "object" }, method = "object" })
+      local steps = stream(delta { refusal = "I can" }, delta { refusal = "not." }, delta({}, "stop"), DONE)
+      local reply, deltas = peer:ask(steps, { schema = { type = "object" }, method = "object" })
       assert.same({ "I can", "not." }, deltas)
       assert.equal("I cannot.", reply.text)
       assert.equal("content_filter", reply.finish_reason)
@@ -141,8 +154,8 @@ describe("openai replies", function()  local peer
     end)
 
     for reason, expected in pairs {
-      stop = "stop", length = "length", content_filter = "content_filter", max_tokens = "length", eos = "stop",
-      function_call = "tool_calls",
+      stop = "stop", length = "length", content_filter = "content_filter", max_tokens = "length",
+      eos = "stop", function_call = "tool_calls",
     } do
       it("end for a reason: " .. reason, function()
         assert.equal(expected, peer:ask(stream(text "a", delta({}, reason), DONE)).finish_reason)
@@ -150,10 +163,12 @@ describe("openai replies", function()  local peer
     end
 
     it("survive being cut anywhere on their way", function()
-      local whole = table.concat { delta { role = "assistant", content = json.null }, text "é你", text "\u{1F680}x",
+      local whole = table.concat {
+        delta { role = "assistant", content = json.null }, text "é你", text "\u{1F680}x",
         delta { tool_calls = { { index = 0, id = "c", ["function"] = { name = "f", arguments = "" } } } },
-        delta { tool_calls = { { index = 0, ["function"] = { arguments = '{"a":"é"}' } } } }, delta({}, "tool_calls"),
-        data { choices = json.array {}, usage = { prompt_tokens = 1, completion_tokens = 1 } }, DONE }
+        delta { tool_calls = { { index = 0, ["function"] = { arguments = '{"a":"é"}' } } } },
+        delta({}, "tool_calls"), openai.usage(1, 1), DONE,
+      }
       math.randomseed(20261122)
       for _ = 1, 20 do
         local steps, at = { { "send", SSE } }, 1
@@ -183,6 +198,13 @@ describe("openai replies", function()  local peer
 
     local function finish() return delta({}, "tool_calls"), DONE end
 
+    -- The calls of a stream, each argument being the fragment of one chunk.
+    local function gathered(...)
+      local chunks = {}
+      for i, one in ipairs { ... } do chunks[i] = calls(one) end
+      return peer:ask(stream(table.concat(chunks), finish())).tool_calls
+    end
+
     it("are gathered from fragments, several at once", function()
       local reply = peer:ask(stream(text "Let me look.", calls(fragment(0, "a", "bash", "")),
         calls(fragment(0, nil, nil, '{"command":"l')), calls(fragment(1, "b", "read", '{"path"')),
@@ -194,37 +216,35 @@ describe("openai replies", function()  local peer
     end)
 
     it("without an index belong to their id, else to the last call", function()
-      local reply = peer:ask(stream(calls(fragment(nil, "a", "f", '{"x":')), calls(fragment(nil, nil, nil, "1}")),
-        calls(fragment(nil, "b", "g", "{}")), calls(fragment(nil, "a", nil, " ")), finish()))
-      assert.same({ { id = "a", name = "f", arguments = { x = 1 } }, { id = "b", name = "g", arguments = {} } },
-        reply.tool_calls)
+      local list = gathered(fragment(nil, "a", "f", '{"x":'), fragment(nil, nil, nil, "1}"),
+        fragment(nil, "b", "g", "{}"), fragment(nil, "a", nil, " "))
+      assert.same({ { id = "a", name = "f", arguments = { x = 1 } },
+        { id = "b", name = "g", arguments = {} } }, list)
     end)
 
     it("with the same index and other ids are different calls", function()
-      local reply = peer:ask(stream(calls(fragment(0, "a", "f", '{"x":1}')), calls(fragment(0, "b", "f", '{"x":2}')), finish()))
-      assert.same({ { id = "a", name = "f", arguments = { x = 1 } }, { id = "b", name = "f", arguments = { x = 2 } } },
-        reply.tool_calls)
+      local list = gathered(fragment(0, "a", "f", '{"x":1}'), fragment(0, "b", "f", '{"x":2}'))
+      assert.same({ { id = "a", name = "f", arguments = { x = 1 } },
+        { id = "b", name = "f", arguments = { x = 2 } } }, list)
     end)
 
     it("may have their name in pieces, or whole in each fragment", function()
-      local reply = peer:ask(stream(calls(fragment(0, "a", "read", nil)), calls(fragment(0, nil, "_file", "")),
-        calls(fragment(1, "b", "list", "{")), calls(fragment(1, "b", "list", "}")), finish()))
-      assert.equal("read_file", reply.tool_calls[1].name)
-      assert.equal("list", reply.tool_calls[2].name)
+      local list = gathered(fragment(0, "a", "read", nil), fragment(0, nil, "_file", ""),
+        fragment(1, "b", "list", "{"), fragment(1, "b", "list", "}"))
+      assert.equal("read_file", list[1].name)
+      assert.equal("list", list[2].name)
     end)
 
     for name, arguments in pairs { ["nothing"] = json.null, ["empty text"] = "", ["blanks"] = " \n" } do
       it("without arguments have an empty table: " .. name, function()
-        local reply = peer:ask(stream(calls { index = 0, id = "a", ["function"] = { name = "f", arguments = arguments } },
-          finish()))
-        assert.same({ { id = "a", name = "f", arguments = {} } }, reply.tool_calls)
+        assert.same({ { id = "a", name = "f", arguments = {} } }, gathered(fragment(0, "a", "f", arguments)))
       end)
     end
 
     for _, broken in ipairs { '{"a":', "{'a':1}", "[1]", '"text"', "1", "null", "[]", '{"a":1}{"b":2}' } do
       it("with arguments that are no JSON object say so: " .. broken, function()
-        local reply = peer:ask(stream(calls(fragment(0, "a", "f", broken)), finish()))
-        assert.same({ { id = "a", name = "f", arguments = {}, invalid_arguments = broken } }, reply.tool_calls)
+        assert.same({ { id = "a", name = "f", arguments = {}, invalid_arguments = broken } },
+          gathered(fragment(0, "a", "f", broken)))
       end)
     end
 
@@ -235,16 +255,17 @@ describe("openai replies", function()  local peer
     end)
 
     it("without a name are no calls", function()
-      assert.equal("malformed_response", peer:fails(stream(calls(fragment(0, "a", nil, "{}")), finish())).meta.reason)
+      local err = peer:fails(stream(calls(fragment(0, "a", nil, "{}")), finish()))
+      assert.equal("malformed_response", err.meta.reason)
       local reply = peer:ask(stream(calls(fragment(0, "a", nil, nil)), delta({}, "length"), DONE))
       assert.is_nil(reply.tool_calls)
     end)
 
     it("without an id get one, each its own", function()
-      local reply = peer:ask(stream(calls(fragment(0, nil, "f", "{}"), fragment(1, "", "f", "{}")), finish()))
-      assert.matches("^call_", reply.tool_calls[1].id)
-      assert.matches("^call_", reply.tool_calls[2].id)
-      assert.not_equal(reply.tool_calls[1].id, reply.tool_calls[2].id)
+      local list = gathered(fragment(0, nil, "f", "{}"), fragment(1, "", "f", "{}"))
+      assert.matches("^call_", list[1].id)
+      assert.matches("^call_", list[2].id)
+      assert.not_equal(list[1].id, list[2].id)
     end)
 
     it("may have an object as arguments, and stop as reason", function()
@@ -254,8 +275,8 @@ describe("openai replies", function()  local peer
     end)
 
     it("keep numbers, null and empty lists as they are", function()
-      local reply = peer:ask(stream(calls(fragment(0, "a", "f", '{"n":9007199254740993,"f":1.0,"z":null,"l":[]}')), finish()))
-      assert.equal('{"f":1.0,"l":[],"n":9007199254740993,"z":null}', json.encode(reply.tool_calls[1].arguments))
+      local list = gathered(fragment(0, "a", "f", '{"n":9007199254740993,"f":1.0,"z":null,"l":[]}'))
+      assert.equal('{"f":1.0,"l":[],"n":9007199254740993,"z":null}', json.encode(list[1].arguments))
     end)
   end)
 
@@ -263,14 +284,20 @@ describe("openai replies", function()  local peer
     local NO_STREAM <const> = { stream = false }
 
     it("give text, calls, usage", function()
-      local reply, deltas = peer:ask(answer({ role = "assistant", content = "hi", tool_calls = {
+      local message = { role = "assistant", content = "hi", tool_calls = {
         { id = "a", type = "function", ["function"] = { name = "f", arguments = '{"x":1}' } },
         { id = "b", type = "function", ["function"] = { name = "g", arguments = "" } },
-      } }, "tool_calls", { usage = { prompt_tokens = 1, completion_tokens = 2, total_tokens = 3 } }), NO_STREAM)
+      } }
+      local usage = { prompt_tokens = 1, completion_tokens = 2, total_tokens = 3 }
+      local reply, deltas = peer:ask(answer(message, "tool_calls", { usage = usage }), NO_STREAM)
       assert.same({}, deltas)
-      assert.same({ text = "hi", finish_reason = "tool_calls", response_id = "r2",
-        tool_calls = { { id = "a", name = "f", arguments = { x = 1 } }, { id = "b", name = "g", arguments = {} } },
-        usage = { input_tokens = 1, output_tokens = 2, total_tokens = 3 } }, reply)
+      assert.same({
+        text = "hi", finish_reason = "tool_calls", response_id = "r2",
+        tool_calls = {
+          { id = "a", name = "f", arguments = { x = 1 } }, { id = "b", name = "g", arguments = {} },
+        },
+        usage = { input_tokens = 1, output_tokens = 2, total_tokens = 3 },
+      }, reply)
     end)
 
     it("have no usage when it is null", function()
@@ -284,8 +311,10 @@ describe("openai replies", function()  local peer
       assert.equal("ab", peer:ask(stream(text "a", text("b", "stop"), DONE), NO_STREAM).text)
     end)
 
-    for name, value in pairs { ["no JSON"] = "{malformed json: <<<", ["a list"] = "[]", ["no choices"] = { id = "x" },
-      ["empty choices"] = { choices = json.array {} }, ["nothing"] = "" } do
+    for name, value in pairs {
+      ["no JSON"] = "{malformed json: <<<", ["a list"] = "[]", ["no choices"] = { id = "x" },
+      ["empty choices"] = { choices = json.array {} }, ["nothing"] = "",
+    } do
       it("are malformed when they are " .. name, function()
         local err = peer:fails(body(value), NO_STREAM)
         assert.equal("MODEL_ERROR", err.code)
@@ -324,9 +353,8 @@ describe("openai replies", function()  local peer
     end)
 
     it("is waited for: usage may come behind the finish reason", function()
-      local usage = data { choices = json.array {}, usage = { prompt_tokens = 1, completion_tokens = 1 } }
       local reply = peer:ask { { "send", SSE .. servers.chunk(text("a", "stop")) }, { "wait", 150 },
-        { "send", servers.chunk(usage .. DONE) .. servers.chunk() } }
+        { "send", servers.chunk(openai.usage(1, 1) .. DONE) .. servers.chunk() } }
       assert.equal(2, reply.usage.total_tokens)
     end)
 
@@ -340,8 +368,9 @@ describe("openai replies", function()  local peer
     end)
 
     it("is missing when the connection breaks: stream_truncated", function()
-      for _, steps in ipairs { cut_stream(text "a"), stream(text "a"), { { "send", SSE .. servers.chunk(text "a") },
-        { "wait", 20 }, { "cut" } }, { { "send", SSE }, { "end" } }, { { "send", SSE .. servers.chunk() } } } do
+      local reset = { { "send", SSE .. servers.chunk(text "a") }, { "wait", 20 }, { "cut" } }
+      local empty, empty_cut = { { "send", SSE .. servers.chunk() } }, { { "send", SSE }, { "end" } }
+      for _, steps in ipairs { cut_stream(text "a"), stream(text "a"), reset, empty, empty_cut } do
         local err = peer:fails(steps)
         assert.equal("MODEL_ERROR", err.code)
         assert.equal("stream_truncated", err.meta.reason)
@@ -350,8 +379,8 @@ describe("openai replies", function()  local peer
     end)
 
     it("is missing when a half call was all there is: the call is not made", function()
-      local err = peer:fails(cut_stream(delta { tool_calls = { { index = 0, id = "a",
-        ["function"] = { name = "f", arguments = '{"a":1}' } } } }))
+      local call = { index = 0, id = "a", ["function"] = { name = "f", arguments = '{"a":1}' } }
+      local err = peer:fails(cut_stream(delta { tool_calls = { call } }))
       assert.equal("stream_truncated", err.meta.reason)
     end)
 

@@ -6,7 +6,8 @@ local wires = require "harness.providers.openai_wire"
 local function wire(settings)
   settings = settings or {}
   return wires.new {
-    max_tokens_field = settings.max_tokens_field or "max_tokens", include_usage = settings.include_usage ~= false,
+    max_tokens_field = settings.max_tokens_field or "max_tokens",
+      include_usage = settings.include_usage ~= false,
     carry_fields = settings.carry_fields or {},
   }
 end
@@ -41,14 +42,16 @@ describe("openai_wire", function()
         .. '"messages":[{"role":"user","content":"hi"}]}', body {
           stream = true,
           options = { temperature = 0.2, top_p = 1, max_tokens = 100, stop_sequences = { "a", "b" }, seed = 7,
-            presence_penalty = 1, frequency_penalty = 0.5, reasoning_effort = "low", parallel_tool_calls = true,
+            presence_penalty = 1, frequency_penalty = 0.5, reasoning_effort = "low",
+              parallel_tool_calls = true,
             provider_options = { x = 1 } },
         })
     end)
 
     it("name the limit of tokens as the server wants it", function()
       local text = body({ options = { max_tokens = 5 } }, { max_tokens_field = "max_completion_tokens" })
-      assert.equal('{"model":"m","max_completion_tokens":5,"messages":[{"role":"user","content":"hi"}]}', text)
+      assert.equal('{"model":"m","max_completion_tokens":5,"messages":[{"role":"user","content":"hi"}]}',
+        text)
     end)
 
     it("ask for no usage where the server does not know that", function()
@@ -58,7 +61,8 @@ describe("openai_wire", function()
 
     it("take over provider_options, which win", function()
       assert.equal('{"model":"m","store":false,"temperature":1,"user":null,"messages":[{"role":"user","content":"hi"}]}',
-        body { options = { temperature = 0.5 }, provider_options = { store = false, temperature = 1, user = json.null } })
+        body { options = { temperature = 0.5 }, provider_options = { store = false, temperature = 1,
+          user = json.null } })
     end)
 
     for _, name in ipairs { "messages", "model", "stream", "tools" } do
@@ -73,7 +77,8 @@ describe("openai_wire", function()
 
     it("hold the first `count` messages only", function()
       local list = { { role = "user", content = "a" }, { role = "assistant", content = "b" } }
-      assert.equal('{"model":"m","messages":[{"role":"user","content":"a"}]}', body { messages = list, count = 1 })
+      assert.equal('{"model":"m","messages":[{"role":"user","content":"a"}]}',
+        body { messages = list, count = 1 })
     end)
   end)
 
@@ -93,7 +98,8 @@ describe("openai_wire", function()
         .. '{"role":"tool","tool_call_id":"c1","content":"one"},{"role":"tool","tool_call_id":"c2","content":""}',
         messages_json {
           { role = "assistant", content = "", tool_calls = {
-            { id = "c1", name = "f", arguments = { b = 1, a = json.array {} } }, { id = "c2", name = "g", arguments = {} },
+            { id = "c1", name = "f", arguments = { b = 1, a = json.array {} } },
+              { id = "c2", name = "g", arguments = {} },
           } },
           { role = "tool", tool_call_id = "c1", content = "one" },
           { role = "tool", tool_call_id = "c2", content = "" },
@@ -153,26 +159,36 @@ describe("openai_wire", function()
 
     it("carry back what the server wants back, and only its own", function()
       local list = {
-        { role = "assistant", content = "a", provider = { name = "openai", data = { reasoning_content = "hm", x = 1 } } },
-        { role = "assistant", content = "b", provider = { name = "other", data = { reasoning_content = "no" } } },
+        { role = "assistant", content = "a", provider = { name = "openai",
+          data = { reasoning_content = "hm", x = 1 } } },
+        { role = "assistant", content = "b", provider = { name = "other",
+          data = { reasoning_content = "no" } } },
       }
       assert.equal('{"role":"assistant","content":"a","reasoning_content":"hm"},{"role":"assistant","content":"b"}',
         messages_json(list, { carry_fields = { "reasoning_content" } }))
-      assert.equal('{"role":"assistant","content":"a"},{"role":"assistant","content":"b"}', messages_json(list))
+      assert.equal('{"role":"assistant","content":"a"},{"role":"assistant","content":"b"}',
+        messages_json(list))
     end)
 
     it("replace bytes that are not UTF-8", function()
-      assert.equal('{"role":"user","content":"a\u{fffd}b"}', messages_json { { role = "user", content = "a\xffb" } })
+      assert.equal('{"role":"user","content":"a\u{fffd}b"}',
+        messages_json { { role = "user", content = "a\xffb" } })
     end)
 
     local bad = {
-      { "an unknown role", { { role = "user", content = "" }, { role = "robot", content = "" } }, "$.messages[2]" },
+      { "an unknown role", { { role = "user", content = "" }, { role = "robot", content = "" } },
+        "$.messages[2]" },
       { "a content that is no text", { { role = "user", content = 5 } }, "$.messages[1]" },
-      { "an unknown part", { { role = "user", content = { { type = "smell" } } } }, "$.messages[1].content[1]" },
-      { "a text part without text", { { role = "user", content = { { type = "text" } } } }, "$.messages[1].content[1]" },
-      { "an image without data", { { role = "user", content = { { type = "image" } } } }, "$.messages[1].content[1]" },
-      { "audio by URL", { { role = "user", content = { { type = "audio", url = "u" } } } }, "$.messages[1].content[1]" },
-      { "a file by URL", { { role = "user", content = { { type = "file", url = "u" } } } }, "$.messages[1].content[1]" },
+      { "an unknown part", { { role = "user", content = { { type = "smell" } } } },
+        "$.messages[1].content[1]" },
+      { "a text part without text", { { role = "user", content = { { type = "text" } } } },
+        "$.messages[1].content[1]" },
+      { "an image without data", { { role = "user", content = { { type = "image" } } } },
+        "$.messages[1].content[1]" },
+      { "audio by URL", { { role = "user", content = { { type = "audio", url = "u" } } } },
+        "$.messages[1].content[1]" },
+      { "a file by URL", { { role = "user", content = { { type = "file", url = "u" } } } },
+        "$.messages[1].content[1]" },
       { "an image of the assistant",
         { { role = "assistant", content = { { type = "image", url = "u" } } } }, "$.messages[1]" },
     }
@@ -251,9 +267,11 @@ describe("openai_wire", function()
     end)
 
     it("is wrapped into an object when it is none, with its definitions on top", function()
-      local given = { type = "array", items = { ["$ref"] = "#/$defs/n" }, ["$defs"] = { n = { type = "number" } } }
+      local given = { type = "array", items = { ["$ref"] = "#/$defs/n" },
+        ["$defs"] = { n = { type = "number" } } }
       local w = wire()
-      local sent = json.decode(w:body(request { method = "object", schema = given })).response_format.json_schema
+      local sent = json.decode(w:body(request { method = "object",
+        schema = given })).response_format.json_schema
       assert.is_true(sent.strict)
       assert.same({ "value" }, sent.schema.required)
       assert.equal("array", sent.schema.properties.value.type)
@@ -296,8 +314,10 @@ describe("openai_wire", function()
     end
 
     local function fields(list)
-      return { messages = list, stream = true, tools = { { name = "f", parameters = schema.object { a = schema.any() } } },
-        options = { temperature = 0.5, max_tokens = 10, top_p = 0.9 }, provider_options = { b = 1, a = { y = 1, x = 2 } } }
+      return { messages = list, stream = true, tools = { { name = "f",
+        parameters = schema.object { a = schema.any() } } },
+        options = { temperature = 0.5, max_tokens = 10, top_p = 0.9 },
+          provider_options = { b = 1, a = { y = 1, x = 2 } } }
     end
 
     it("begins each body with the one before, up to where the new messages begin", function()
@@ -339,7 +359,8 @@ describe("openai_wire", function()
 
     it("keeps nothing of messages that are gone", function()
       local w = wire()
-      w:body(request { messages = grow(50), tools = { { name = "f" } }, method = "object", schema = { type = "object" } })
+      w:body(request { messages = grow(50), tools = { { name = "f" } }, method = "object",
+        schema = { type = "object" } })
       collectgarbage()
       collectgarbage()
       assert.is_nil(next(w.cache))
@@ -352,6 +373,7 @@ describe("openai_wire", function()
     assert.equal('{"encoding_format":"float","input":"a","model":"e"}',
       wires.embedding_body { model = "e", input = "a" })
     assert.equal('{"dimensions":3,"encoding_format":"float","input":["a","b"],"model":"e","user":"u"}',
-      wires.embedding_body { model = "e", input = { "a", "b" }, dimensions = 3, provider_options = { user = "u" } })
+      wires.embedding_body { model = "e", input = { "a", "b" }, dimensions = 3,
+        provider_options = { user = "u" } })
   end)
 end)
