@@ -22,14 +22,13 @@ local COMMON <const> = {
   session_id = function(ctx)
     return rawget(ctx, "_run").session.id
   end,
-  idempotency_key = function(ctx)
-    return rawget(ctx, "run_id") .. ":" .. rawget(ctx, "call_id")
-  end,
 }
 
--- Why the handler is to stop; nil while it is not.
+-- Why the handler is to stop; nil while it is not. The signal object, if there is one, still knows
+-- when the task has ended.
 local function abort_reason(ctx)
-  local t = rawget(ctx, "_task")
+  local t, signal = rawget(ctx, "_task"), rawget(ctx, "signal")
+  if signal then return signal.reason end
   return t and core.signal_reason(t.signal) or nil
 end
 
@@ -47,7 +46,11 @@ local function class(name, getters)
   }
 end
 
-local ToolContext = class("harness.ToolContext", {})
+local ToolContext = class("harness.ToolContext", {
+  idempotency_key = function(ctx)
+    return rawget(ctx, "run_id") .. ":" .. rawget(ctx, "call_id")
+  end,
+})
 local InstructionsContext = class("harness.AgentContext", {
   history = function(ctx)
     local list = rawget(ctx, "_history")

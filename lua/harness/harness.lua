@@ -113,10 +113,10 @@ end
 -- A trace context that is not valid is left out with one warning; the run goes on (A 3.4).
 function Harness:trace_options(options)
   if not options.traceparent then return end
-  local context = telemetries.parse(options.traceparent, options.tracestate)
-  options.trace = context
-  if not context then
-    self.logger:warn("the trace context of the run is not valid and was ignored",
+  local problem
+  options.trace, problem = telemetries.parse(options.traceparent, options.tracestate)
+  if problem then
+    self.logger:warn("the trace context of the run was ignored: " .. problem,
       { ["harness.warning.code"] = "INVALID_TRACE_CONTEXT" })
   end
 end

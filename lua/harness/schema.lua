@@ -376,6 +376,7 @@ end
 -- Methods -------------------------------------------------------------------------------------------
 
 ---A copy that may be absent where it is a field.
+---@return harness.Schema
 function methods:optional()
   local copy = changed(check_self(self, "optional"))
   copy.optional = true
@@ -403,6 +404,7 @@ local function has_null(list)
 end
 
 ---A copy that allows null too.
+---@return harness.Schema
 function methods:nullable()
   local node = check_self(self, "nullable")
   local keywords = node.keywords
@@ -439,6 +441,8 @@ local function annotated(node, keyword, value)
 end
 
 ---A copy with a default: filled in where the field is absent, which it then may be.
+---@param value any
+---@return harness.Schema
 function methods:default(value)
   local node = check_self(self, "default")
   if value == nil then refuse("wrong_type", "default", "expected a value, got nil; null is harness.null") end
@@ -446,6 +450,8 @@ function methods:default(value)
 end
 
 ---A copy with a description, for the model.
+---@param text string
+---@return harness.Schema
 function methods:describe(text)
   local node = check_self(self, "describe")
   if type(text) ~= "string" then refuse("wrong_type", "describe", "expected a text, got " .. shown(text)) end
@@ -466,6 +472,9 @@ end
 
 ---Checks a value: true and the value with defaults filled in, or false and the list of problems.
 ---nil is what an optional schema allows, becomes the default if there is one, and else counts as null.
+---@param value any
+---@return boolean
+---@return any|harness.SchemaProblem[]
 function methods:check(value)
   local node = check_self(self, "check")
   if value == nil and node.optional and node.keywords.default == nil then return true, nil end

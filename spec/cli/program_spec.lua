@@ -163,6 +163,17 @@ describe("the command", function()
         result.stdout)
   end)
 
+  it("is interactive when it is started from a terminal alone", function()
+    local child <close> = command.start { terminal = true, stdin = true }
+    child:await "> "
+    child:write "1 + 1\n"
+    child:await "\n2\r?\n> "
+    child:write "\4" -- Ctrl-D
+    local result = child:finish()
+    assert.equal(0, result.status)
+    assert.truthy(result.stdout:find "^harness%-lua %d")
+  end)
+
   it("says how it is used when its options are wrong", function()
     local result = command.run { "-?" }
     assert.same({ 1, "" }, { result.status, result.stdout })

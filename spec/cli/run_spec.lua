@@ -37,6 +37,9 @@ return harness.define {
     slow = scripted { text = "late", delay_ms = 60000 },
     failing = scripted { error = { status = 401, message = "wrong key" } },
     half = scripted { chunks = { "first words", " and more" }, chunk_delay_ms = 20000 },
+    wordy = scripted(
+      { tool_calls = { { name = "noisy", arguments = { word = ("\u{e9}"):rep(500) } } } },
+      { text = "Done." }),
     drip = scripted { chunks = dots, chunk_delay_ms = 50 },
     escape = scripted { text = "red: \27[31m\7" },
     lines = scripted { text = "one\n" },
@@ -61,6 +64,7 @@ return harness.define {
     slow = { model = "slow", instructions = "-" },
     failing = { model = "failing", instructions = "-" },
     half = { model = "half", instructions = "-" },
+    wordy = { model = "wordy", instructions = "-", tools = { "noisy" } },
     drip = { model = "drip", instructions = "-" },
     escape = { model = "escape", instructions = "-" },
     lines = { model = "lines", instructions = "-" },
@@ -357,6 +361,13 @@ describe("harness-lua run on a terminal", function()
     assert.truthy(text:find "%[noisy done after %d+ ms%]\n")
     assert.truthy(text:find "%[broken failed: [A-Z_]+ after %d+ ms%]\n")
     assert.truthy(text:find "\nBoth are done%.\n$")
+  end)
+
+  it("shows the beginning of a tool's long input", function()
+    local text = run({ "run", "test.lua", "wordy", "a", terminal = true }).stdout
+    local shown = text:match '%[noisy ({"word":"[^%]]*)%]\r?\n'
+    assert.truthy(utf8.len(shown))
+    assert.truthy(#shown < 210 and shown:find "…$", shown)
   end)
 
   it("shows the same elsewhere with --progress", function()

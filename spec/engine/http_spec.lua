@@ -528,7 +528,7 @@ describe("clocks", function()
 
   it("let only content keep a stream alive", function()
     local comments, pings = { { "send", ONE_EVENT } }, { { "send", ONE_EVENT } }
-    for _ = 1, 20 do
+    for _ = 1, 250 do
       table.move({ { "wait", 20 }, { "send", chunk ": ping\n\n" } }, 1, 2, #comments + 1, comments)
       table.move({ { "wait", 20 }, { "send", chunk "event: ping\ndata: {}\n\n" } }, 1, 2, #pings + 1, pings)
     end
@@ -538,7 +538,7 @@ describe("clocks", function()
     timeout("idle", 120, function()
       while response:next_event() do n = n + 1 end
     end)
-    assert.is_true(n > 1 and n < 20, "pings kept it alive: " .. n)
+    assert.is_true(n > 1 and n < 250, "pings kept it alive: " .. n)
   end)
 
   it("are 10 s, 120 s and 90 s on the engine's clock", function()

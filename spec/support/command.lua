@@ -36,7 +36,7 @@ local TIMEOUT_MS <const> = 60000
 ---@field program? string default: the interpreter under test
 ---@field redirect? string for the shell: "> /dev/full", ">&-", "2>&-", "| head -n 1"
 ---@field stdin? string|true a text; true: what `child:write` sends; default nothing
----@field env? table<string, string>
+---@field env? table<string, string|false> false: not set
 ---@field cwd? string
 ---@field terminal? boolean run it on a pseudo-terminal; all its output is then in stdout
 
@@ -52,9 +52,13 @@ end
 
 -- The words that start it: env clears and sets variables and becomes the program itself.
 local function command_line(options)
-  local line = { "env" }
+  local line, settings = { "env" }, {}
   for _, name in ipairs(CLEARED) do table.move({ "-u", name }, 1, 2, #line + 1, line) end
-  for name, value in pairs(options.env or {}) do line[#line + 1] = name .. "=" .. value end
+  for name, value in pairs(options.env or {}) do
+    if value then settings[#settings + 1] = name .. "=" .. value
+    else table.move({ "-u", name }, 1, 2, #line + 1, line) end
+  end
+  table.move(settings, 1, #settings, #line + 1, line)
   local program, args = options.program or M.HARNESS_LUA, { table.unpack(options) }
   if options.terminal then
     local tail = { "script", "-qec", shell_line(program, args, options.redirect), "/dev/null" }

@@ -60,9 +60,10 @@ describe("openai_wire", function()
     end)
 
     it("take over provider_options, which win", function()
-      assert.equal('{"model":"m","store":false,"temperature":1,"user":null,"messages":[{"role":"user","content":"hi"}]}',
-        body { options = { temperature = 0.5 }, provider_options = { store = false, temperature = 1,
-          user = json.null } })
+      local given = { store = false, temperature = 1, user = json.null }
+      assert.equal('{"model":"m","store":false,"temperature":1,"user":null,'
+        .. '"messages":[{"role":"user","content":"hi"}]}',
+        body { options = { temperature = 0.5 }, provider_options = given })
     end)
 
     for _, name in ipairs { "messages", "model", "stream", "tools" } do
@@ -95,11 +96,11 @@ describe("openai_wire", function()
       assert.equal('{"role":"assistant","content":null,"tool_calls":['
         .. '{"id":"c1","type":"function","function":{"name":"f","arguments":"{\\"a\\":[],\\"b\\":1}"}},'
         .. '{"id":"c2","type":"function","function":{"name":"g","arguments":"{}"}}]},'
-        .. '{"role":"tool","tool_call_id":"c1","content":"one"},{"role":"tool","tool_call_id":"c2","content":""}',
-        messages_json {
+        .. '{"role":"tool","tool_call_id":"c1","content":"one"},'
+        .. '{"role":"tool","tool_call_id":"c2","content":""}', messages_json {
           { role = "assistant", content = "", tool_calls = {
             { id = "c1", name = "f", arguments = { b = 1, a = json.array {} } },
-              { id = "c2", name = "g", arguments = {} },
+            { id = "c2", name = "g", arguments = {} },
           } },
           { role = "tool", tool_call_id = "c1", content = "one" },
           { role = "tool", tool_call_id = "c2", content = "" },
@@ -158,13 +159,14 @@ describe("openai_wire", function()
     end)
 
     it("carry back what the server wants back, and only its own", function()
+      local ours = { name = "openai", data = { reasoning_content = "hm", x = 1 } }
+      local other = { name = "other", data = { reasoning_content = "no" } }
       local list = {
-        { role = "assistant", content = "a", provider = { name = "openai",
-          data = { reasoning_content = "hm", x = 1 } } },
-        { role = "assistant", content = "b", provider = { name = "other",
-          data = { reasoning_content = "no" } } },
+        { role = "assistant", content = "a", provider = ours },
+        { role = "assistant", content = "b", provider = other },
       }
-      assert.equal('{"role":"assistant","content":"a","reasoning_content":"hm"},{"role":"assistant","content":"b"}',
+      assert.equal('{"role":"assistant","content":"a","reasoning_content":"hm"},'
+        .. '{"role":"assistant","content":"b"}',
         messages_json(list, { carry_fields = { "reasoning_content" } }))
       assert.equal('{"role":"assistant","content":"a"},{"role":"assistant","content":"b"}',
         messages_json(list))
@@ -215,8 +217,10 @@ describe("openai_wire", function()
       assert.equal('{"model":"m","parallel_tool_calls":false,"tool_choice":"auto","tools":['
         .. '{"type":"function","function":{"name":"b","description":"does b","parameters":'
         .. json.encode(tools[1].parameters) .. '}},'
-        .. '{"type":"function","function":{"name":"a","parameters":{"type":"object","properties":{"z":{},"y":{}}}}},'
-        .. '{"type":"function","function":{"name":"c","parameters":{"type":"object","additionalProperties":false}}},'
+        .. '{"type":"function","function":{"name":"a","parameters":'
+        .. '{"type":"object","properties":{"z":{},"y":{}}}}},'
+        .. '{"type":"function","function":{"name":"c","parameters":'
+        .. '{"type":"object","additionalProperties":false}}},'
         .. '{"type":"function","function":{"name":"d","parameters":{"type":"object","properties":{}}}}],'
         .. '"messages":[{"role":"user","content":"hi"}]}',
         body { tools = tools, tool_choice = "auto", options = { parallel_tool_calls = false } })
@@ -267,11 +271,11 @@ describe("openai_wire", function()
     end)
 
     it("is wrapped into an object when it is none, with its definitions on top", function()
-      local given = { type = "array", items = { ["$ref"] = "#/$defs/n" },
-        ["$defs"] = { n = { type = "number" } } }
+      local number = { type = "number" }
+      local given = { type = "array", items = { ["$ref"] = "#/$defs/n" }, ["$defs"] = { n = number } }
       local w = wire()
-      local sent = json.decode(w:body(request { method = "object",
-        schema = given })).response_format.json_schema
+      local text = w:body(request { method = "object", schema = given })
+      local sent = json.decode(text).response_format.json_schema
       assert.is_true(sent.strict)
       assert.same({ "value" }, sent.schema.required)
       assert.equal("array", sent.schema.properties.value.type)
@@ -314,10 +318,12 @@ describe("openai_wire", function()
     end
 
     local function fields(list)
-      return { messages = list, stream = true, tools = { { name = "f",
-        parameters = schema.object { a = schema.any() } } },
+      return {
+        messages = list, stream = true,
+        tools = { { name = "f", parameters = schema.object { a = schema.any() } } },
         options = { temperature = 0.5, max_tokens = 10, top_p = 0.9 },
-          provider_options = { b = 1, a = { y = 1, x = 2 } } }
+        provider_options = { b = 1, a = { y = 1, x = 2 } },
+      }
     end
 
     it("begins each body with the one before, up to where the new messages begin", function()
