@@ -77,8 +77,7 @@ static struct task_timers *timers_arg(lua_State *L, const struct core *core) {
 static bool timers_reserve(struct core *core, uint64_t token) {
     uint32_t chunk = (ready_index(token) - 1) / TIMER_CHUNK;
     if (chunk < core->timer_chunks) return true;
-    struct task_timers **chunks =
-        realloc(core->timers, (chunk + 1) * sizeof(struct task_timers *));
+    struct task_timers **chunks = realloc(core->timers, (chunk + 1) * sizeof(struct task_timers *));
     if (!chunks) return false;
     core->timers = chunks;
     chunks[chunk] = calloc(TIMER_CHUNK, sizeof(struct task_timers));
@@ -473,7 +472,8 @@ static int wall_ms(lua_State *L) {
 /* timestamp(ms?) -> ISO 8601 UTC with milliseconds; of now without an argument */
 static int timestamp(lua_State *L) {
     struct core *core = self(L);
-    uint64_t ms = lua_isnoneornil(L, 1) ? loop_wall_ms(core->loop) : (uint64_t)luaL_checkinteger(L, 1);
+    uint64_t ms =
+        lua_isnoneornil(L, 1) ? loop_wall_ms(core->loop) : (uint64_t)luaL_checkinteger(L, 1);
     if (ms != core->stamp_ms || !core->stamp[0]) {
         text_timestamp(ms, core->stamp);
         core->stamp_ms = ms;
@@ -571,10 +571,9 @@ static const luaL_Reg FUNCTIONS[] = {
 };
 
 static const luaL_Reg PARTS[] = {
-    {"json", bind_json},   {"schema", bind_schema}, {"glob", bind_glob},
-    {"relay", bind_relay}, {"ulid", bind_ulid},     {"sse", bind_sse},
-    {"http", bind_http},   {"process", bind_process}, {"store", bind_store},
-    {"text", bind_text},   {NULL, NULL},
+    {"json", bind_json},   {"schema", bind_schema}, {"glob", bind_glob}, {"relay", bind_relay},
+    {"ulid", bind_ulid},   {"sse", bind_sse},       {"http", bind_http}, {"process", bind_process},
+    {"store", bind_store}, {"text", bind_text},     {NULL, NULL},
 };
 
 static int core_gc(lua_State *L) {

@@ -29,7 +29,8 @@ void text_timestamp(uint64_t epoch_ms, char *out) {
     digits(out + 20, (unsigned)(epoch_ms % 1000), 3);
 }
 
-static bool is_surrogate(const unsigned char *s, size_t left, unsigned char low, unsigned char high) {
+static bool is_surrogate(const unsigned char *s, size_t left, unsigned char low,
+                         unsigned char high) {
     return left >= 3 && s[0] == 0xED && s[1] >= low && s[1] <= high && (s[2] & 0xC0) == 0x80;
 }
 

@@ -199,7 +199,8 @@ struct abort_reason *abort_reason(const struct abort_signal *signal) {
 static void deadline_passed(struct timer *timer, void *user) {
     (void)timer;
     struct abort_signal *signal = user;
-    abort_fire(signal, abort_reason_new(ABORT_TIMEOUT, signal->deadline_scope, signal->deadline_ms));
+    abort_fire(signal,
+               abort_reason_new(ABORT_TIMEOUT, signal->deadline_scope, signal->deadline_ms));
 }
 
 int abort_deadline(struct abort_signal *signal, uint64_t delay_ms, const char *scope) {
@@ -241,8 +242,8 @@ struct abort_reason *abort_reason_new(enum abort_kind kind, const char *scope,
                                       uint64_t timeout_ms) {
     struct abort_reason *reason = calloc(1, sizeof *reason);
     if (!reason) return NULL;
-    *reason = (struct abort_reason){
-        .refs = 1, .kind = kind, .scope = scope, .timeout_ms = timeout_ms};
+    *reason =
+        (struct abort_reason){.refs = 1, .kind = kind, .scope = scope, .timeout_ms = timeout_ms};
     return reason;
 }
 

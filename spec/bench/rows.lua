@@ -30,11 +30,15 @@ local function node(file, arguments) return ("{node} spec/bench/peers/%s %s"):fo
 
 local function ours(file, arguments) return ("{lua} spec/bench/ours/%s %s"):format(file, arguments or "") end
 
+-- Concurrency and responses of a batch; Node is slow enough to do with fewer.
 local STREAMS = { { 1, 200 }, { 64, 256 }, { 512, 1024 } }
+local STREAMS_IN_NODE = { { 1, 50 }, { 64, 128 }, { 512, 512 } }
 
-local function each_stream(format)
+local function each_stream(command, sizes)
   local commands = {}
-  for _, size in ipairs(STREAMS) do commands[#commands + 1] = format:format(size[1], size[2]) end
+  for i, size in ipairs(sizes or STREAMS) do
+    commands[i] = ("spec/bench/with_server.sh %s %d %d"):format(command, size[1], size[2])
+  end
   return commands
 end
 
@@ -162,12 +166,12 @@ return {
       mock_openai = "spec/bench/mock_openai.c",
       curl_stream = "spec/bench/peers/curl_stream.c -lcurl -lcjson",
     },
-    ours = each_stream("spec/bench/with_server.sh {lua} spec/bench/ours/stream.lua %d %d"),
+    ours = each_stream(ours "stream.lua"),
     peers = {
-      { "libcurl + cJSON", each_stream "spec/bench/with_server.sh {bin}/curl_stream %d %d" },
-      { "openai", each_stream "spec/bench/with_server.sh {node} spec/bench/peers/stream.mjs openai %d %d" },
-      { "ai", each_stream "spec/bench/with_server.sh {node} spec/bench/peers/stream.mjs ai %d %d" },
-      { "fetch in node", each_stream "spec/bench/with_server.sh {node} spec/bench/peers/stream.mjs fetch %d %d" },
+      { "libcurl + cJSON", each_stream "{bin}/curl_stream" },
+      { "openai", each_stream(node("stream.mjs", "openai"), STREAMS_IN_NODE) },
+      { "ai", each_stream(node("stream.mjs", "ai"), STREAMS_IN_NODE) },
+      { "fetch in node", each_stream(node("stream.mjs", "fetch"), STREAMS_IN_NODE) },
     },
     lines = {
       { "c1", "text delta, 1 stream", unit = "us", show = "cpu", target = { at_most = 2 } },

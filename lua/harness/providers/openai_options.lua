@@ -187,10 +187,17 @@ local function has_header(options, wanted)
   return false
 end
 
+-- Shorter ones ("x", "EMPTY", as local servers are given) are words: masking them would garble messages.
+local SHORTEST_SECRET <const> = 6
+
 local function secrets_of(options)
-  local list = { options.api_key }
+  local list = {}
+  local function add(text)
+    if #text >= SHORTEST_SECRET then list[#list + 1] = text end
+  end
+  if options.api_key then add(options.api_key) end
   for name, value in pairs(options.headers or {}) do
-    if redact.is_secret_key(name) then list[#list + 1] = value:match "^%a+ (.+)$" or value end
+    if redact.is_secret_key(name) then add(value:match "^%a+ (.+)$" or value) end
   end
   return list
 end

@@ -73,15 +73,30 @@ end
 
 -- ---- tool calls ---------------------------------------------------------------------------
 
--- The call that a fragment belongs to: by index, else by id, else the last one. Another id under the
--- same index is another call, since some servers number all of them 0.
-function Collector:call_of(fragment)
+local function name_of(fragment)
+  local fn = fragment["function"]
+  return type(fn) == "table" and is_text(fn.name) and fn.name or nil
+end
+
+-- The call that a fragment belongs to, if it was begun: by index, else by id, else the last one. Another id
+-- under the same index is another call, since some servers number all of them 0; and so is a name when
+-- the last call has its arguments already.
+function Collector:begun_call(fragment, index, id)
+  local call
+  if index then call = self.by_index[index] elseif id then call = self.by_id[id] end
+  if not index and not id then
+    call = self.calls[#self.calls]
+    if call and name_of(fragment) and #call.arguments > 0 then call = nil end
+  end
+  if call and id and call.id and call.id ~= id then return nil end
+  return call
+end
+
+function Collector:call_of(fragment, is_whole)
   local calls = self.calls
   local id = is_text(fragment.id) and fragment.id or nil
   local index = math.type(fragment.index) == "integer" and fragment.index or nil
-  local call
-  if index then call = self.by_index[index] elseif id then call = self.by_id[id] else call = calls[#calls] end
-  if call and id and call.id and call.id ~= id then call = nil end
+  local call = not is_whole and self:begun_call(fragment, index, id)
   if not call then
     call = { name = "", arguments = {} }
     calls[#calls + 1] = call
@@ -95,17 +110,15 @@ function Collector:call_of(fragment)
   return call
 end
 
-function Collector:add_call(fragment)
+function Collector:add_call(fragment, is_whole)
   if type(fragment) ~= "table" then return end
-  local call, fn = self:call_of(fragment), fragment["function"]
+  local call, fn, name = self:call_of(fragment, is_whole), fragment["function"], name_of(fragment)
   self.life = true
   if type(fn) ~= "table" then return end
   local arguments = call.arguments
-  if is_text(fn.name) then
-    -- Names may come in pieces; or whole, again with each fragment.
-    local again = fn.name == call.name and (call.repeated or #arguments > 0)
-    if not again then call.name = call.name .. fn.name end
-  end
+  -- Names may come in pieces; or whole, again with each fragment.
+  local again = name == call.name and (call.repeated or #arguments > 0)
+  if name and not again then call.name = call.name .. name end
   if is_text(fn.arguments) then
     arguments[#arguments + 1] = fn.arguments
   elseif type(fn.arguments) == "table" then -- some servers give the object itself
@@ -166,8 +179,8 @@ function Collector:carry(delta)
   end
 end
 
--- A delta of a stream, or a whole message.
-function Collector:take_delta(delta)
+-- A delta of a stream, or (is_whole) a message.
+function Collector:take_delta(delta, is_whole)
   if is_text(delta.reasoning_content) then
     self:say("reasoning", delta.reasoning_content)
   elseif is_text(delta.reasoning) then
@@ -183,7 +196,7 @@ function Collector:take_delta(delta)
     self:say("delta", delta.refusal)
   end
   if type(delta.tool_calls) == "table" then
-    for _, fragment in ipairs(delta.tool_calls) do self:add_call(fragment) end
+    for _, fragment in ipairs(delta.tool_calls) do self:add_call(fragment, is_whole) end
   end
   if self.carry_fields[1] then self:carry(delta) end
 end
@@ -200,8 +213,11 @@ function Collector:take(value, event_type)
   if is_text(value.id) then self.id = value.id end
   local choice = type(value.choices) == "table" and value.choices[1]
   if type(choice) ~= "table" then return false end
-  local delta = type(choice.delta) == "table" and choice.delta or choice.message
-  if type(delta) == "table" then self:take_delta(delta) end
+  if type(choice.delta) == "table" then
+    self:take_delta(choice.delta, false)
+  elseif type(choice.message) == "table" then
+    self:take_delta(choice.message, true)
+  end
   if is_text(choice.finish_reason) then
     self.finish_reason, self.life = choice.finish_reason, true
   end

@@ -61,5 +61,5 @@ await batches(`c${concurrency}`, responses * DELTAS, async () => {
   };
   await Promise.all(Array.from({ length: concurrency }, worker));
   if (deltas !== responses * DELTAS) throw new Error(`${deltas} deltas came, not ${responses * DELTAS}`);
-}, 5);
+}, 3);
 process.exit(0);

@@ -16,7 +16,9 @@ local HELLO <const> = "Hello from a third-party double. Unicode: é 你好 \u{1F
 
 local missing = aimock.missing()
 if missing then
-  describe("aimock", function() pending("whole agents: " .. missing) end)
+  describe("aimock", function()
+    it("answers whole agents", function() pending(missing) end)
+  end)
   return
 end
 

@@ -63,6 +63,12 @@ describe("http_error", function()
     assert.is_nil(json.encode(err):find("hush-hush-1", 1, true))
   end)
 
+  it("do not take a word for a secret", function()
+    local options = { api_key = "x", headers = { ["X-Secret"] = "" } }
+    local err = peer:fails(body("exactly", "HTTP/1.1 400 No"), nil, options)
+    assert.equal("exactly", err.meta.provider_message)
+  end)
+
   for status, retriable in pairs {
     [400] = false, [401] = false, [403] = false, [404] = false, [408] = true, [409] = true, [422] = false,
     [425] = true, [429] = true, [500] = true, [502] = true, [503] = true, [529] = true,
@@ -197,6 +203,13 @@ describe("http_error", function()
     assert.equal("resolve", unreachable("http://no-such-host.invalid/v1").meta.phase)
   end)
 
+  it("of a request that cannot be sent are not tried again", function()
+    local err = peer:fails(body "x", nil, { headers = { ["bad header"] = "x" } })
+    assert.equal("MODEL_ERROR", err.code)
+    assert.equal("request", err.meta.reason)
+    assert.is_false(err.retriable)
+  end)
+
   it("of the network before the answer are told apart from those in it", function()
     local err = peer:fails { { "end" } }
     assert.equal("network", err.meta.reason)
@@ -222,7 +235,7 @@ describe("http_error", function()
   it("count content as a sign of life, and nothing else", function()
     local function slow(piece)
       local steps = { { "send", SSE } }
-      for _ = 1, 6 do
+      for _ = 1, 12 do
         steps[#steps + 1] = { "wait", 60 }
         steps[#steps + 1] = { "send", servers.chunk(piece) }
       end
@@ -231,10 +244,10 @@ describe("http_error", function()
     end
     local call = delta { tool_calls = { { index = 0, ["function"] = { name = "f" } } } }
     for _, piece in ipairs { text "a", delta { reasoning_content = "a" }, call } do
-      peer:ask(slow(piece), nil, { idle_timeout_ms = 200 })
+      peer:ask(slow(piece), nil, { idle_timeout_ms = 250 })
     end
     for _, piece in ipairs { ": ping\n\n", data "{}", delta { content = "" }, delta {} } do
-      assert.equal("idle", peer:fails(slow(piece), nil, { idle_timeout_ms = 200 }).meta.phase)
+      assert.equal("idle", peer:fails(slow(piece), nil, { idle_timeout_ms = 250 }).meta.phase)
     end
   end)
 

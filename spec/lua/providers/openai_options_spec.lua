@@ -38,6 +38,8 @@ describe("openai options", function()
       local azure = { dialect = "azure", base_url = "https://n.openai.azure.com" }
       assert.matches("AZURE_OPENAI_API_KEY", refused(azure).message, 1, true)
       assert.equal("AZURE_OPENAI_API_KEY", refused(azure).meta.id)
+      assert.equal("OPENROUTER_API_KEY", refused({ base_url = "https://openrouter.ai/api/v1" }).meta.id)
+      assert.is_nil(refused({ base_url = "https://h.example.com/v1" }).meta.id)
     end)
 
     for _, host in ipairs {

@@ -222,6 +222,14 @@ describe("openai replies", function()
         { id = "b", name = "g", arguments = {} } }, list)
     end)
 
+    it("with neither begin with a name", function()
+      local list = gathered(fragment(nil, nil, "f", '{"x":1}'), fragment(nil, nil, "f", '{"x":'),
+        fragment(nil, nil, nil, "2}"))
+      assert.same({ x = 1 }, list[1].arguments)
+      assert.same({ x = 2 }, list[2].arguments)
+      assert.equal(2, #list)
+    end)
+
     it("with the same index and other ids are different calls", function()
       local list = gathered(fragment(0, "a", "f", '{"x":1}'), fragment(0, "b", "f", '{"x":2}'))
       assert.same({ { id = "a", name = "f", arguments = { x = 1 } },
@@ -298,6 +306,14 @@ describe("openai replies", function()
         },
         usage = { input_tokens = 1, output_tokens = 2, total_tokens = 3 },
       }, reply)
+    end)
+
+    it("may have calls without ids", function()
+      local call = { ["function"] = { name = "f", arguments = { x = 1 } } }
+      local reply = peer:ask(answer({ content = "", tool_calls = { call, call } }, "tool_calls"), NO_STREAM)
+      assert.equal(2, #reply.tool_calls)
+      assert.same({ x = 1 }, reply.tool_calls[2].arguments)
+      assert.not_equal(reply.tool_calls[1].id, reply.tool_calls[2].id)
     end)
 
     it("have no usage when it is null", function()
