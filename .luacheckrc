@@ -1,6 +1,6 @@
 -- luacheck: the same rules for the product, its specs and its examples.
 std = "lua54"
-max_line_length = 110
+max_line_length = 120
 color = false
 exclude_files = { "build/" }
 files["spec/**/*_spec.lua"] = { std = "+busted" }

@@ -38,7 +38,14 @@ local M = {}
 
 local DETAILS <const> = { "cached_input_tokens", "cache_write_tokens", "reasoning_tokens" }
 
----@param options { messages: table[], max_steps: integer, first_new?: integer, structured_retry?: integer, budget?: table }
+---@class harness.AgentOptions
+---@field messages table[]
+---@field max_steps integer
+---@field first_new? integer
+---@field structured_retry? integer
+---@field budget? table
+
+---@param options harness.AgentOptions
 ---@return harness.AgentState
 function M.new(options)
   return {

@@ -147,7 +147,9 @@ function Harness:inspect()
     name = self.name,
     capabilities = list_of(self.storage.capabilities),
     required_capabilities = list_of(def.requires),
-    adapters = { { kind = "storage", id = self.storage.id or "storage", capabilities = list_of(self.storage.capabilities) } },
+    adapters = {
+      { kind = "storage", id = self.storage.id or "storage", capabilities = list_of(self.storage.capabilities) },
+    },
     models = each(def.models, function(alias)
       return {
         provider = alias.provider.id, model = alias.model, capabilities = list_of(alias.capability_list),
@@ -226,7 +228,7 @@ function M.define(t)
   for key, value in pairs(definition.telemetry) do telemetry[key] = value end
   return setmetatable({
     name = definition.name, definition = definition, storage = storage, logger = logger,
-    telemetry = telemetries.new(telemetry), 
+    telemetry = telemetries.new(telemetry),
     payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
     sessions = setmetatable({}, { __mode = "v" }), live_runs = {}, shut_down = false,
   }, Harness)

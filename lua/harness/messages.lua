@@ -64,7 +64,8 @@ function M.complete(list)
     if (must_close or drop) and not mended then mended = table.move(list, 1, i - 1, 1, {}) end
     if must_close then close_open(mended) end
     if mended and not drop then mended[#mended + 1] = message end
-    if message.tool_calls and #message.tool_calls > 0 then open = table.move(message.tool_calls, 1, #message.tool_calls, 1, {}) end
+    local calls = message.tool_calls
+    if calls and #calls > 0 then open = table.move(calls, 1, #calls, 1, {}) end
     if open and #open == 0 then open = nil end
     i = i + 1
   end

@@ -222,7 +222,8 @@ end
 local function terminate(run, ok, output, list, trace)
   local err, event
   if ok then
-    local seq, committed = run.seq, nil
+    local seq = run.seq
+    local committed
     committed, event = pcall(task.shield, commit, COMMIT_MS, run, "succeeded", output, nil, stamped(run, list))
     if not committed then err, ok, run.seq = event, false, seq end
   else

@@ -393,7 +393,9 @@ end
 
 -- What few calls need is made when it is asked for.
 local LATE <const> = {
-  agents = function(state) return runnables(state, "agent", state.harness.definition.agents, "AGENT_NOT_FOUND", agent_work) end,
+  agents = function(state)
+    return runnables(state, "agent", state.harness.definition.agents, "AGENT_NOT_FOUND", agent_work)
+  end,
   workflows = function(state)
     return runnables(state, "workflow", state.harness.definition.workflows, "WORKFLOW_NOT_FOUND")
   end,

@@ -212,7 +212,8 @@ function M.run(run, agent, who, calls, on_result)
   task.check()
   local group = join.new_group(t)
   local batch = setmetatable({
-    run = run, task = t, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls), next_call = 1,
+    run = run, task = t, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls),
+    next_call = 1,
     ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,
   }, Batch)
   batch:start_more()

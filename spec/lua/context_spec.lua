@@ -1,4 +1,4 @@
---- lua/harness/context.lua: what handlers are given. Design 02 "Contexts". What tools do with it is in tools_spec.
+--- lua/harness/context.lua: what handlers are given. Design 02 "Contexts". More of it is in tools_spec.
 
 local clock = require "spec.support.clock"
 local context = require "harness.context"
@@ -42,7 +42,8 @@ describe("a context", function()
   end
 
   local function with_tool(fn, options)
-    local h = scripted.harness({ { tool_calls = { { name = "it", arguments = {}, id = "c1" } } }, { text = "ok" } },
+    local h = scripted.harness({ { tool_calls = { { name = "it", arguments = {}, id = "c1" } } },
+      { text = "ok" } },
       { tools = { it = { description = "x", input = s.object {}, run = fn } } })
     local stream = h:session("s").agents.helper:stream("go", options)
     clock.advance(10)
@@ -114,9 +115,9 @@ describe("a context", function()
 
     it("has the same metadata as all others of its run", function()
       local seen = {}
-      local h = scripted.harness({ { tool_calls = { { name = "it" }, { name = "it" } } }, { text = "ok" } }, { tools = {
-        it = { description = "x", input = s.object {}, run = function(ctx) seen[#seen + 1] = ctx.metadata end },
-      } })
+      local function look(ctx) seen[#seen + 1] = ctx.metadata end
+      local h = scripted.harness({ { tool_calls = { { name = "it" }, { name = "it" } } }, { text = "ok" } },
+        { tools = { it = { description = "x", input = s.object {}, run = look } } })
       h:session().agents.helper:run "go"
       h:shutdown()
       assert.is_true(rawequal(seen[1], seen[2]))
@@ -165,6 +166,6 @@ describe("a context", function()
       { ctx.run_id, ctx.session_id, ctx.agent_id, ctx.tool_id, ctx.call_id, ctx.idempotency_key })
     assert.is_nil(ctx:abort_reason())
     assert.is_nil(task.current().abort_callbacks)
-    assert.is_string(failure(function() return ctx.signal.aborted end)) -- its task is set before a handler sees it
+    assert.is_string(failure(function() return ctx.signal.aborted end)) -- a handler sees it with its task
   end)
 end)

@@ -114,7 +114,8 @@ describe("the events of a run", function()
     for _, event in ipairs(seen) do
       check_fields(event.type, event, COMMON)
       types[event.type] = true
-      assert.same({ "string", "integer", "string" }, { type(event.run_id), math.type(event.seq), type(event.at) })
+      assert.same({ "string", "integer", "string" },
+        { type(event.run_id), math.type(event.seq), type(event.at) })
       if event.type ~= "model.retry" then assert.equal(1, event.attempt) end
     end
     for type in pairs(FIELDS) do assert.is_true(types[type], type) end
@@ -123,9 +124,11 @@ describe("the events of a run", function()
   it("say what they are about", function()
     local seen = all_types()
     local started, finished = of(seen, "tool.started"), of(seen, "tool.finished")
-    assert.same({ "echo", "c1", { text = "x" } }, { started[1].tool_id, started[1].call_id, started[1].input })
+    assert.same({ "echo", "c1", { text = "x" } },
+      { started[1].tool_id, started[1].call_id, started[1].input })
     assert.same({ "helper", "x" }, { finished[1].agent_id, finished[1].output })
-    assert.same({ "c2", "TOOL_ERROR", nil }, { finished[2].call_id, finished[2].error.code, finished[2].output })
+    assert.same({ "c2", "TOOL_ERROR", nil },
+      { finished[2].call_id, finished[2].error.code, finished[2].output })
     local completed = of(seen, "model.completed")
     assert.same({ "fast", "m", "tool_calls", { input_tokens = 3, output_tokens = 4, total_tokens = 7 } },
       { completed[1].alias, completed[1].model, completed[1].finish_reason, completed[1].usage })
@@ -172,7 +175,9 @@ describe("the events of a run", function()
     for _, event in ipairs(seen) do by_seq[event.run_id .. event.seq] = event end
     for _, record in ipairs(stored) do
       local event = by_seq[record.run_id .. record.seq]
-      for name, value in pairs(record.payload) do assert.same(event[name], value, record.type .. "." .. name) end
+      for name, value in pairs(record.payload) do
+        assert.same(event[name], value, record.type .. "." .. name)
+      end
     end
   end)
 
@@ -200,7 +205,9 @@ describe("the events of a run", function()
   describe("whose storing fails", function()
     it("fail no run; it is counted and logged (A 35)", function()
       local storage = wrapped.new(function(method)
-        if method == "append_events" then harness.error("STATE_ERROR", "no disk", { op = "append_events" }) end
+        if method == "append_events" then
+          harness.error("STATE_ERROR", "no disk", { op = "append_events" })
+        end
       end)
       local heard = recorder.new()
       local h = define({ { text = "ok" } },
@@ -239,12 +246,14 @@ describe("the events of a run", function()
 
   it("end with run.finished, whatever comes late", function()
     local late
-    local provider = { id = "late", capabilities = { "text", "text_stream" }, generate = function(_, _, on_event)
+    local provider = { id = "late", capabilities = { "text", "text_stream" },
+      generate = function(_, _, on_event)
       late = on_event
       on_event("delta", "in time")
       return { text = "in time" }
     end }
-    local h = define({}, { tools = {}, definition = { models = { fast = { provider = provider, model = "m" } } } })
+    local h = define({}, { tools = {},
+      definition = { models = { fast = { provider = provider, model = "m" } } } })
     local session = h:session()
     local stream = session.agents.helper:stream "go"
     assert.equal("in time", stream:result())
@@ -280,7 +289,8 @@ describe("the makers of events", function()
     for _, output in ipairs { json.null, false, 0, "" } do
       assert.equal("[redacted]", events.payload["run.finished"]("succeeded", nil, output).output)
       assert.equal(output, events.payload_with_content["run.finished"]("succeeded", nil, output).output)
-      assert.equal(output, events.make["run.finished"]("run.finished", "r", 1, 9, "at", "succeeded", nil, output).output)
+      assert.equal(output, events.make["run.finished"]("run.finished", "r", 1, 9, "at", "succeeded", nil,
+        output).output)
     end
     assert.is_nil(events.payload["run.finished"]("failed", {}).output)
   end)
@@ -297,7 +307,8 @@ describe("the makers of events", function()
 
   it("refuse nothing that a run could give: errors are plain data by then", function()
     local err = errors.serialize(harness.new_error("TOOL_ERROR", "x", { tool_id = "t" }))
-    assert.same({ code = "TOOL_ERROR", category = "tool", retriable = false, message = "x", meta = { tool_id = "t" } },
+    assert.same({ code = "TOOL_ERROR", category = "tool", retriable = false, message = "x",
+      meta = { tool_id = "t" } },
       events.payload["tool.finished"]("a", "i", "t", "c", err, 5).error)
   end)
 

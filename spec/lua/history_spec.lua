@@ -83,10 +83,12 @@ describe("the history of a session", function()
       local given = {
         { role = "system", content = "sys" },
         { role = "user", content = { { type = "text", text = "see" }, { type = "image", url = "u" } } },
-        { role = "assistant", content = "", tool_calls = { { id = "c1", name = "echo", arguments = { text = "x" } } },
+        { role = "assistant", content = "",
+          tool_calls = { { id = "c1", name = "echo", arguments = { text = "x" } } },
           provider = { name = "p", data = { a = 1 } } },
         { role = "tool", content = "x", tool_call_id = "c1" },
-        { role = "assistant", content = "end", id = "mine", timestamp = "then", session_id = "other", run_id = "r7" },
+        { role = "assistant", content = "end", id = "mine", timestamp = "then", session_id = "other",
+          run_id = "r7" },
       }
       local kept = json.encode(given)
       session.history:replace(given)
@@ -96,8 +98,10 @@ describe("the history of a session", function()
       for i, message in ipairs(list) do
         assert.is_nil(ids[message.id])
         ids[message.id] = true
-        assert.same({ "s", 26, "2026-01-01T00:00:00.000Z" }, { message.session_id, #message.id, message.timestamp })
-        assert.same({ given[i].role, given[i].content, given[i].tool_calls, given[i].tool_call_id, given[i].provider },
+        assert.same({ "s", 26, "2026-01-01T00:00:00.000Z" },
+          { message.session_id, #message.id, message.timestamp })
+        assert.same({ given[i].role, given[i].content, given[i].tool_calls, given[i].tool_call_id,
+          given[i].provider },
           { message.role, message.content, message.tool_calls, message.tool_call_id, message.provider })
       end
       assert.equal("r7", list[5].run_id)
@@ -130,7 +134,8 @@ describe("the history of a session", function()
 
     it("names all the messages that are wrong", function()
       local session = define():session "s"
-      local err = failure(session.history.replace, session.history, { user "ok", user(1), { role = "x", content = "y" } })
+      local err = failure(session.history.replace, session.history,
+        { user "ok", user(1), { role = "x", content = "y" } })
       assert.same({ "$[2]", "$[3]" }, { err.meta.issues[1].path, err.meta.issues[2].path })
     end)
 
@@ -148,7 +153,8 @@ describe("the history of a session", function()
     it("with what JSON cannot hold is refused by the storage, and stays", function()
       local session = define():session "s"
       session.history:replace { user "kept" }
-      failure(session.history.replace, session.history, { { role = "user", content = { { type = "text", text = print } } } })
+      failure(session.history.replace, session.history,
+        { { role = "user", content = { { type = "text", text = print } } } })
       assert.equal("kept", contents(session.history:list()))
     end)
   end)
@@ -171,7 +177,8 @@ describe("the history of a session", function()
       return model.requests[1].messages, session
     end
 
-    local HISTORY <const> = { { role = "system", content = "S" }, user "1", assistant "2", user "3", assistant "4" }
+    local HISTORY <const> = { { role = "system", content = "S" }, user "1", assistant "2", user "3",
+      assistant "4" }
 
     it("is instructions, system messages, the window, the new input (HIST-1, HIST-5)", function()
       assert.equal("Be brief. S 1 2 3 4 now", contents((sent_after(HISTORY))))
@@ -208,14 +215,16 @@ describe("the history of a session", function()
 
     it("has an input that is no text as compact JSON (HIST-4)", function()
       local s = harness.schema
-      local h, model = define({ { text = "x" } }, { agent = { input = s.object { n = s.integer(), a = s.string() } } })
+      local h, model = define({ { text = "x" } },
+        { agent = { input = s.object { n = s.integer(), a = s.string() } } })
       h:session().agents.helper:run { n = 1, a = "x" }
       assert.equal('{"a":"x","n":1}', model.requests[1].messages[2].content)
     end)
 
     it("is the same bytes from turn to turn, up to what is new", function()
       local h, model = define({
-        { tool_calls = { { name = "echo", arguments = { text = "x" } } } }, { text = "one" }, { text = "two" },
+        { tool_calls = { { name = "echo", arguments = { text = "x" } } } }, { text = "one" },
+        { text = "two" },
       })
       local session = h:session "s"
       session.agents.helper:run "1"
@@ -223,7 +232,8 @@ describe("the history of a session", function()
       local first, last = model.requests[2].messages, model.requests[3].messages
       for i, message in ipairs(first) do
         local again = last[i]
-        assert.equal(json.encode { message.role, message.content, message.tool_calls or 0, message.tool_call_id or 0 },
+        assert.equal(json.encode { message.role, message.content, message.tool_calls or 0,
+          message.tool_call_id or 0 },
           json.encode { again.role, again.content, again.tool_calls or 0, again.tool_call_id or 0 })
       end
       assert.equal(#first + 2, #last)
@@ -236,7 +246,8 @@ describe("the history of a session", function()
     storage.hook = function(method, _, options)
       if method == "list_messages" then limits[#limits + 1] = options and options.limit or "all" end
     end
-    local session = define(function() return { text = "x" } end, { definition = { storage = storage } }):session "s"
+    local session = define(function() return { text = "x" } end,
+      { definition = { storage = storage } }):session "s"
     collectgarbage "stop"
     for _ = 1, 4 do session.agents.helper:run "go" end
     collectgarbage "restart"

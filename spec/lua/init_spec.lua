@@ -29,10 +29,14 @@ end
 
 describe('require "harness"', function()
   local NAMES <const> = {
-    define = "function", schema = "table", providers = "table", storage = "table", json = "table", array = "function",
-    ordered = "function", error = "function", new_error = "function", is_error = "function", spawn = "function",
-    all = "function", race = "function", map = "function", sleep = "function", timeout = "function", now = "function",
-    clock = "function", abort_controller = "function", shield = "function", relay = "function", glob = "function",
+    define = "function", schema = "table", providers = "table", storage = "table", json = "table",
+    array = "function",
+    ordered = "function", error = "function", new_error = "function", is_error = "function",
+    spawn = "function",
+    all = "function", race = "function", map = "function", sleep = "function", timeout = "function",
+    now = "function",
+    clock = "function", abort_controller = "function", shield = "function", relay = "function",
+    glob = "function",
     ulid = "function", version = "string", run = "function",
   }
 
@@ -51,11 +55,13 @@ describe('require "harness"', function()
       for name in pairs(_G) do before[name] = true end
       local harness = require "harness"
       local early = {}
-      for _, name in ipairs { "harness.harness", "harness.schema", "harness.http", "harness.providers.openai" } do
+      local late = { "harness.harness", "harness.schema", "harness.http", "harness.providers.openai" }
+      for _, name in ipairs(late) do
         if package.loaded[name] then early[#early + 1] = name end
       end
       print("early: " .. table.concat(early, " "))
-      local h = harness.define { models = { m = { provider = harness.providers.scripted { { text = "hi" } }, model = "x" } },
+      local provider = harness.providers.scripted { { text = "hi" } }
+      local h = harness.define { models = { m = { provider = provider, model = "x" } },
         agents = { a = { model = "m", instructions = "" } } }
       print(h:session().agents.a:run "go")
       print("http: " .. tostring(package.loaded["harness.http"]))
@@ -74,7 +80,9 @@ describe('require "harness"', function()
     assert.is_true(rawequal(cause, err.cause))
     assert.equal("TOOL_ERROR: broken", tostring(err))
     assert.equal("application", harness.new_error("MY_OWN", "x").category)
-    for _, other in ipairs { "text", {}, { code = "TOOL_ERROR" }, 7 } do assert.is_false(harness.is_error(other)) end
+    for _, other in ipairs { "text", {}, { code = "TOOL_ERROR" }, 7 } do
+      assert.is_false(harness.is_error(other))
+    end
     assert.is_false(harness.is_error(nil))
   end)
 
@@ -108,7 +116,8 @@ describe('require "harness"', function()
   it("gives providers by name, and says which there are", function()
     assert.is_function(harness.providers.scripted)
     assert.is_function(harness.providers.openai)
-    for name, reason in pairs { anthropic = "not_available", openai_responses = "not_available", nope = "unknown_reference" } do
+    for name, reason in pairs { anthropic = "not_available", openai_responses = "not_available",
+      nope = "unknown_reference" } do
       local err = failure(function() return harness.providers[name] end)
       assert.same({ "HARNESS_CONFIG_ERROR", reason, name }, { err.code, err.meta.reason, err.meta.id })
       assert.matches("scripted", err.message)

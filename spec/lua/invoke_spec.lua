@@ -68,7 +68,8 @@ describe("the options of a run", function()
     it("when they are no table", function()
       for _, odd in ipairs { 7, "x", true, print } do
         local err = failure(invoke.check, odd, "agent")
-        assert.same({ "VALIDATION_ERROR", "invoke_options", {} }, { err.code, err.meta.where, err.meta.issues })
+        assert.same({ "VALIDATION_ERROR", "invoke_options", {} },
+          { err.code, err.meta.where, err.meta.issues })
       end
     end)
 
@@ -109,7 +110,8 @@ describe("the options of a run", function()
     assert.same({}, invoke.check(nil, "agent"))
     assert.same({}, invoke.check({}, "agent"))
     assert.not_equal(invoke.check(nil, "agent"), invoke.check(nil, "agent")) -- a run may keep things in them
-    local budget = { max_total_tokens = 1, max_model_calls = 2, max_tool_calls = 0, max_cost = 0.5, max_wall_ms = 10 }
+    local budget = { max_total_tokens = 1, max_model_calls = 2, max_tool_calls = 0, max_cost = 0.5,
+      max_wall_ms = 10 }
     local given = { history_window = 0, timeout_ms = 0, metadata = {}, budget = budget, traceparent = PARENT }
     assert.same(given, invoke.check(given, "agent"))
   end)
@@ -121,7 +123,8 @@ describe("the options of a run", function()
         seen = ctx.metadata
         return "ok"
       end } }
-      local h = define({ { delay_ms = 10, tool_calls = { { name = "look" } } }, { text = "end" } }, { tools = tools })
+      local h = define({ { delay_ms = 10, tool_calls = { { name = "look" } } }, { text = "end" } },
+        { tools = tools })
       local session = h:session()
       local metadata = { user = { id = "u1", tags = { "a" } }, none = json.null }
       local stream = session.agents.helper:stream("go", { metadata = metadata })
@@ -182,7 +185,8 @@ describe("the options of a run", function()
 
     it("makes the run's span a child of the caller's (A 21)", function()
       local span, warnings = trace { traceparent = PARENT, tracestate = "a=1,b=2" }
-      assert.same({ TRACE, SPAN, "01", "a=1,b=2" }, { span.trace_id, span.parent_span_id, span.flags, span.tracestate })
+      assert.same({ TRACE, SPAN, "01", "a=1,b=2" },
+        { span.trace_id, span.parent_span_id, span.flags, span.tracestate })
       assert.same({}, warnings)
     end)
 
@@ -194,8 +198,10 @@ describe("the options of a run", function()
     it("that is not valid is left out, with one warning; the run goes on", function()
       local zero = ("0"):rep(32)
       local cases = {
-        { traceparent = "nonsense" }, { traceparent = PARENT:upper() }, { traceparent = "ff" .. PARENT:sub(3) },
-        { traceparent = ("00-%s-%s-01"):format(zero, SPAN) }, { traceparent = ("00-%s-%s-01"):format(TRACE, zero:sub(1, 16)) },
+        { traceparent = "nonsense" }, { traceparent = PARENT:upper() },
+        { traceparent = "ff" .. PARENT:sub(3) },
+        { traceparent = ("00-%s-%s-01"):format(zero, SPAN) },
+        { traceparent = ("00-%s-%s-01"):format(TRACE, zero:sub(1, 16)) },
         { traceparent = PARENT .. "-more" }, { traceparent = PARENT, tracestate = ("x"):rep(513) },
         { traceparent = PARENT, tracestate = "a=1\nb=2" }, { traceparent = 7 },
       }

@@ -103,14 +103,16 @@ describe("a model call", function()
     local seen
     local p = provider(function(request) seen = request return { text = "ok" } end)
     local h = with_alias { provider = p, model = "m-7",
-      provider_options = { a = 1, b = 1 }, defaults = { temperature = 0.5, max_tokens = 9, provider_options = { b = 2 } } }
+      provider_options = { a = 1, b = 1 },
+        defaults = { temperature = 0.5, max_tokens = 9, provider_options = { b = 2 } } }
     assert.equal("ok", (run(h)))
     assert.same({ "m-7", "text_stream", true }, { seen.model, seen.method, seen.stream })
     assert.same({ 0.5, 9 }, { seen.options.temperature, seen.options.max_tokens })
     assert.same({ a = 1, b = 2 }, seen.provider_options)
     assert.equal(26, #seen.call_id)
     assert.same({ { "system", "Be brief." }, { "user", "go" } },
-      { { seen.messages[1].role, seen.messages[1].content }, { seen.messages[2].role, seen.messages[2].content } })
+      { { seen.messages[1].role, seen.messages[1].content },
+        { seen.messages[2].role, seen.messages[2].content } })
   end)
 
   describe("is tried again", function()
@@ -149,11 +151,13 @@ describe("a model call", function()
       end
       assert.equal(1, (attempts { status = 400, reason = "context_length_exceeded" }))
       assert.equal(1, (attempts { raise = "plain" }))
-      assert.equal(1, (attempts { raise = harness.new_error("STATE_ERROR", "retriable, but not of a model") }))
+      assert.equal(1, (attempts { raise = harness.new_error("STATE_ERROR",
+        "retriable, but not of a model") }))
     end)
 
     it("three times at most, with the last error as the end", function()
-      local n, output, err = attempts({ status = 500, n = 1 }, { status = 500, n = 2 }, { status = 500, n = 3 })
+      local n, output, err = attempts({ status = 500, n = 1 }, { status = 500, n = 2 },
+        { status = 500, n = 3 })
       assert.same({ 3, nil, 3 }, { n, output, err.meta.n })
     end)
 
@@ -194,7 +198,8 @@ describe("a model call", function()
     it("not when 60 s would have gone by before the next attempt", function()
       assert.equal(1, (attempts { status = 500, delay_ms = 60001 }))
       assert.equal(2, (attempts({ status = 500, delay_ms = 59000 }, { status = 500, delay_ms = 1000 })))
-      assert.equal(2, (attempts({ status = 500, delay_ms = 41000, retry_after_ms = 19000 }, { status = 500 })))
+      assert.equal(2, (attempts({ status = 500, delay_ms = 41000, retry_after_ms = 19000 },
+        { status = 500 })))
     end)
 
     it("never after a delta was delivered", function()
@@ -229,7 +234,9 @@ describe("a model call", function()
 
   describe("falls back", function()
     local function down(status)
-      return provider(function() harness.error("MODEL_ERROR", "down", { status = status, reason = "http_error" }) end)
+      return provider(function()
+        harness.error("MODEL_ERROR", "down", { status = status, reason = "http_error" })
+      end)
     end
 
     local function up(text) return provider(function() return { text = text } end) end
@@ -241,7 +248,9 @@ describe("a model call", function()
       local output, _, events = run(h)
       assert.same({ "from c", 3, 1, 1 }, { output, a.calls, b.calls, c.calls })
       local aliases = {}
-      for i, event in ipairs(of(events, "model.started")) do aliases[i] = event.alias .. " " .. event.model end
+      for i, event in ipairs(of(events, "model.started")) do
+        aliases[i] = event.alias .. " " .. event.model
+      end
       assert.same({ "fast m", "b mb", "c mc" }, aliases)
       assert.equal(2, #of(events, "model.failed"))
       assert.equal("c", of(events, "model.completed")[1].alias)
@@ -261,10 +270,12 @@ describe("a model call", function()
         on_event("delta", "half")
         harness.error("MODEL_ERROR", "torn", { reason = "stream_truncated" })
       end)
-      local _, err = run(with_alias({ provider = torn, fallback = { "b" } }, { b = { provider = other, model = "m" } }))
+      local _, err = run(with_alias({ provider = torn, fallback = { "b" } },
+        { b = { provider = other, model = "m" } }))
       assert.equal("stream_truncated", err.meta.reason)
       local slow = provider(function() harness.sleep(60000) end)
-      local stream = with_alias({ provider = slow, fallback = { "b" } }, { b = { provider = other, model = "m" } })
+      local stream = with_alias({ provider = slow, fallback = { "b" } },
+        { b = { provider = other, model = "m" } })
         :session().agents.helper:stream "go"
       clock.advance(10)
       stream:cancel()
@@ -275,8 +286,10 @@ describe("a model call", function()
 
     it("to a model that cannot stream, which is asked for the whole text", function()
       local seen
-      local whole = provider(function(request) seen = request return { text = "whole" } end, { capabilities = { "text" } })
-      local output = run(with_alias({ provider = down(400), fallback = { "b" } }, { b = { provider = whole, model = "m" } }))
+      local whole = provider(function(request) seen = request return { text = "whole" } end,
+        { capabilities = { "text" } })
+      local output = run(with_alias({ provider = down(400), fallback = { "b" } },
+        { b = { provider = whole, model = "m" } }))
       assert.same({ "whole", "text", false }, { output, seen.method, seen.stream })
     end)
   end)
@@ -291,7 +304,8 @@ describe("a model call", function()
 
     local NONSENSE <const> = {
       { "nothing", nil, "nil" }, { "a number", 7, "number" }, { "text", "hello", "string" },
-      { "a text that is none", { text = 7 }, "text" }, { "usage that is none", { text = "x", usage = 5 }, "usage" },
+      { "a text that is none", { text = 7 }, "text" },
+      { "usage that is none", { text = "x", usage = 5 }, "usage" },
       { "usage in words", { text = "x", usage = { input_tokens = "many" } }, "input_tokens" },
       { "calls that are no list", { tool_calls = { name = "x" } }, "tool_calls" },
       { "calls that are text", { tool_calls = "x" }, "tool_calls" },
@@ -303,7 +317,8 @@ describe("a model call", function()
     for _, case in ipairs(NONSENSE) do
       it(("answers %s: MODEL_ERROR malformed_response, after three attempts"):format(case[1]), function()
         local _, err, p = answer(case[2])
-        assert.same({ "MODEL_ERROR", "malformed_response", "mine" }, { err.code, err.meta.reason, err.meta.provider })
+        assert.same({ "MODEL_ERROR", "malformed_response", "mine" },
+          { err.code, err.meta.reason, err.meta.provider })
         assert.is_truthy(err.message:find(case[3], 1, true), err.message)
         assert.equal(3, p.calls)
       end)
@@ -325,9 +340,12 @@ describe("a model call", function()
 
     it("calls without arguments: they are empty", function()
       local seen
-      local p = provider(function(_, _, n) return n == 1 and { tool_calls = { { name = "it" } } } or { text = "ok" } end)
+      local p = provider(function(_, _, n)
+        return n == 1 and { tool_calls = { { name = "it" } } } or { text = "ok" }
+      end)
       local h = define({}, { definition = { models = { fast = { provider = p, model = "m" } } },
-        tools = { it = { description = "x", input = s.object {}, run = function(_, input) seen = input end } } })
+        tools = { it = { description = "x", input = s.object {},
+          run = function(_, input) seen = input end } } })
       assert.equal("ok", (run(h)))
       assert.same({}, seen)
     end)
@@ -362,14 +380,18 @@ describe("a model call", function()
     end)
 
     it("may run without any timeout", function()
-      local h = with_alias { provider = provider(function() harness.sleep(590000) return { text = "late" } end) }
+      local h = with_alias { provider = provider(function()
+        harness.sleep(590000)
+        return { text = "late" }
+      end) }
       h.definition.defaults.model_timeout_ms = 0
       assert.equal("late", (run(h)))
     end)
 
     it("may have tasks of its own, which end with the call", function()
       local h = with_alias { provider = provider(function(_, on_event)
-        harness.all { function() on_event("delta", "a") end, function() harness.sleep(5) on_event("delta", "b") end }
+        harness.all { function() on_event("delta", "a") end,
+          function() harness.sleep(5) on_event("delta", "b") end }
         return { text = "ab" }
       end) }
       local output, _, events = run(h)
@@ -408,7 +430,8 @@ describe("a model call", function()
     -- The most that may be spent so that the run still goes on after this reply.
     local function stops_at(usage, prices, max_cost)
       local h = define(function(_, n)
-        return n == 1 and { tool_calls = { call("echo", { text = "x" }) }, usage = usage } or { text = "went on" }
+        return n == 1 and { tool_calls = { call("echo", { text = "x" }) }, usage = usage }
+          or { text = "went on" }
       end, { agent = { budget = { max_cost = max_cost } } })
       h.definition.models.fast.prices = prices
       local _, err = run(h)
@@ -421,7 +444,8 @@ describe("a model call", function()
         { { input_tokens = million }, 2 }, { { output_tokens = million }, 10 },
         { { input_tokens = million, cached_input_tokens = million }, 0.5 },
         { { input_tokens = million, cache_write_tokens = million }, 4 },
-        { { input_tokens = million, cached_input_tokens = million // 2, cache_write_tokens = million // 4 }, 1.75 },
+        { { input_tokens = million, cached_input_tokens = million // 2, cache_write_tokens = million // 4 },
+          1.75 },
         { { input_tokens = million, output_tokens = million }, 12 },
       }
       for i, case in ipairs(cases) do
@@ -459,12 +483,15 @@ describe("a model call", function()
 
   describe("within a budget", function()
     local function endless(usage)
-      return function() return { tool_calls = { call("echo", { text = "x" }) }, usage = usage, delay_ms = 100 } end
+      return function()
+        return { tool_calls = { call("echo", { text = "x" }) }, usage = usage, delay_ms = 100 }
+      end
     end
 
     local function ended_by(budget, usage)
       for _, where in ipairs { "run", "agent" } do
-        local h, model = define(endless(usage), { agent = { budget = where == "agent" and budget or nil, max_steps = 50 } })
+        local h, model = define(endless(usage),
+          { agent = { budget = where == "agent" and budget or nil, max_steps = 50 } })
         local _, err, events = run(h, { budget = where == "run" and budget or nil })
         assert.same({ "AGENT_LOOP_BUDGET_EXCEEDED", "helper" }, { err.code, err.meta.agent_id }, where)
         assert.equal("failed", events[#events].status)

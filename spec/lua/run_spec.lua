@@ -1,5 +1,4 @@
 local clock = require "spec.support.clock"
-local errors = require "harness.errors"
 local harness = require "harness"
 local json = require "harness.json"
 local live = require "spec.support.live"
@@ -78,7 +77,8 @@ describe("a run", function()
 
     it("are stored without content, and with it when asked for (A 4.4)", function()
       for _, keep in ipairs { false, true } do
-        local h = scripted.harness({ { tool_calls = { call("echo", { text = "private" }) } }, { text = "secret text" } },
+        local h = scripted.harness({ { tool_calls = { call("echo", { text = "private" }) } },
+          { text = "secret text" } },
           { definition = { telemetry = { store_content = keep } } })
         local session = h:session "s"
         session.agents.helper:run "go"
@@ -112,7 +112,8 @@ describe("a run", function()
 
     it("are followed from storage and then live, without a gap or a repeat", function()
       local h = scripted.harness {
-        { tool_calls = { call("slow", { ms = 20 }) } }, { tool_calls = { call("slow", { ms = 20 }) } }, { text = "end" },
+        { tool_calls = { call("slow", { ms = 20 }) } }, { tool_calls = { call("slow", { ms = 20 }) } },
+          { text = "end" },
       }
       local session = h:session()
       local stream = session.agents.helper:stream "go"
@@ -218,7 +219,8 @@ describe("a run", function()
 
     it("is left as it was by a run that fails or is cancelled (D1)", function()
       local h = scripted.harness {
-        { text = "one" }, { tool_calls = { call "echo" } }, { error = { status = 400 } }, { delay_ms = 1000, text = "x" },
+        { text = "one" }, { tool_calls = { call "echo" } }, { error = { status = 400 } }, { delay_ms = 1000,
+          text = "x" },
       }
       local session = h:session()
       session.agents.helper:run "1"
@@ -289,7 +291,8 @@ describe("a run", function()
         return tostring(input.ms)
       end
       local h, model = scripted.harness({
-        { tool_calls = { call("slow", { ms = 30 }), call("slow", { ms = 10 }), call("slow", { ms = 20 }) } }, { text = "ok" },
+        { tool_calls = { call("slow", { ms = 30 }), call("slow", { ms = 10 }), call("slow", { ms = 20 }) } },
+          { text = "ok" },
       }, { tools = tools, definition = { defaults = { max_parallel_tool_calls = 2 } } })
       during(60, function() h:session().agents.helper:run "go" end)
       assert.equal(2, most)
@@ -321,7 +324,8 @@ describe("a run", function()
     it("say where a bad input or output was found (D11)", function()
       local tools = {
         bad = {
-          description = "x", input = harness.schema.object {}, output = harness.schema.object { n = harness.schema.integer() },
+          description = "x", input = harness.schema.object {},
+            output = harness.schema.object { n = harness.schema.integer() },
           run = function() return { n = "seven" } end,
         },
         needs = { description = "x", input = harness.schema.object { n = harness.schema.integer() }, run = print },
@@ -356,7 +360,8 @@ describe("a run", function()
 
     it("are always paired when the run is cancelled, and none is started then (D5, D6)", function()
       local h = scripted.harness({
-        { tool_calls = { call("slow", { ms = 1000 }, "a"), call("stubborn", {}, "b"), call("slow", { ms = 1000 }, "c") } },
+        { tool_calls = { call("slow", { ms = 1000 }, "a"), call("stubborn", {}, "b"), call("slow",
+          { ms = 1000 }, "c") } },
       }, { definition = { defaults = { max_parallel_tool_calls = 2 } } })
       local stream = h:session().agents.helper:stream "go"
       task.settle()
@@ -438,7 +443,8 @@ describe("a run", function()
     end)
 
     it("is a model timeout when the model takes too long", function()
-      local h = scripted.harness({ { delay_ms = 100000, text = "x" } }, { definition = { defaults = { model_timeout_ms = 70000 } } })
+      local h = scripted.harness({ { delay_ms = 100000, text = "x" } },
+        { definition = { defaults = { model_timeout_ms = 70000 } } })
       local stream = h:session().agents.helper:stream "go"
       clock.advance(70000)
       local _, err = drain(stream)
@@ -525,9 +531,12 @@ describe("a run", function()
       local h = scripted.harness { { text = "x" } }
       local session = h:session()
       local cases = {
-        { { timeout_ms = -1 }, "VALIDATION_ERROR", "timeout_ms" }, { { history_window = 1.5 }, "VALIDATION_ERROR", "history_window" },
-        { { timeout = 5 }, "VALIDATION_ERROR", "timeout" }, { { durable = { run_id = "x" } }, "VALIDATION_ERROR", "durable" },
-        { { signal = "x" }, "VALIDATION_ERROR", "signal" }, { { metadata = { f = print } }, "VALIDATION_ERROR", "metadata" },
+        { { timeout_ms = -1 }, "VALIDATION_ERROR", "timeout_ms" }, { { history_window = 1.5 },
+          "VALIDATION_ERROR", "history_window" },
+        { { timeout = 5 }, "VALIDATION_ERROR", "timeout" }, { { durable = { run_id = "x" } },
+          "VALIDATION_ERROR", "durable" },
+        { { signal = "x" }, "VALIDATION_ERROR", "signal" }, { { metadata = { f = print } }, "VALIDATION_ERROR",
+          "metadata" },
         { "x", "VALIDATION_ERROR" },
       }
       for _, case in ipairs(cases) do
@@ -573,7 +582,8 @@ describe("a run", function()
       local h = scripted.harness(function() return { tool_calls = { call("echo", { text = "x" }) } } end)
       local session = h:session()
       local err = failure(session.agents.helper.run, session.agents.helper, "go", { budget = { max_model_calls = 3 } })
-      assert.same({ "AGENT_LOOP_BUDGET_EXCEEDED", "max_model_calls", "helper" }, { err.code, err.meta.reason, err.meta.agent_id })
+      assert.same({ "AGENT_LOOP_BUDGET_EXCEEDED", "max_model_calls", "helper" }, { err.code, err.meta.reason,
+        err.meta.agent_id })
       h:shutdown()
     end)
   end)
@@ -635,7 +645,8 @@ describe("a run", function()
 
     it("ends the run when the repair does not help", function()
       local s = harness.schema
-      local h = scripted.harness(function() return { text = "no json" } end, { agent = { output = s.object { n = s.integer() } } })
+      local h = scripted.harness(function() return { text = "no json" } end,
+        { agent = { output = s.object { n = s.integer() } } })
       local session = h:session()
       local err = failure(session.agents.helper.run, session.agents.helper, "go")
       assert.same({ "VALIDATION_ERROR", "agent_output" }, { err.code, err.meta.where })

@@ -52,7 +52,9 @@ describe("the telemetry of a run", function()
   end
 
   local function has(span, attributes)
-    for name, value in pairs(attributes) do assert.same(value, span.attributes[name], span.name .. " " .. name) end
+    for name, value in pairs(attributes) do
+      assert.same(value, span.attributes[name], span.name .. " " .. name)
+    end
   end
 
   it("is a tree: the run, the agent, its model calls and its tools", function()
@@ -74,7 +76,8 @@ describe("the telemetry of a run", function()
 
   it("has attributes that say whose it is (C 4.4 to 4.7)", function()
     local h = define({
-      { tool_calls = { call("echo", { text = "x" }, "c1") }, usage = { input_tokens = 11, output_tokens = 7 } },
+      { tool_calls = { call("echo", { text = "x" }, "c1") },
+        usage = { input_tokens = 11, output_tokens = 7 } },
       { text = "end", finish_reason = "length" },
     }, { agent = { description = "Helps." } })
     local session = h:session "s"
@@ -85,25 +88,31 @@ describe("the telemetry of a run", function()
     end
     has(heard.span "harness.session.agent_prompt", { ["harness.agent.id"] = "helper" })
     has(heard.span "invoke_agent helper", {
-      ["gen_ai.operation.name"] = "invoke_agent", ["gen_ai.agent.name"] = "helper", ["gen_ai.agent.id"] = "helper",
-      ["harness.agent.id"] = "helper", ["harness.agent.model"] = "fast", ["gen_ai.agent.description"] = "Helps.",
+      ["gen_ai.operation.name"] = "invoke_agent", ["gen_ai.agent.name"] = "helper",
+      ["gen_ai.agent.id"] = "helper",
+      ["harness.agent.id"] = "helper", ["harness.agent.model"] = "fast",
+      ["gen_ai.agent.description"] = "Helps.",
     })
     local chats = heard.find_spans "chat m"
     has(chats[1], {
-      ["gen_ai.operation.name"] = "chat", ["gen_ai.provider.name"] = "scripted", ["gen_ai.system"] = "scripted",
-      ["gen_ai.request.model"] = "m", ["harness.model.alias"] = "fast", ["harness.model.method"] = "text_stream",
+      ["gen_ai.operation.name"] = "chat", ["gen_ai.provider.name"] = "scripted",
+      ["gen_ai.system"] = "scripted",
+      ["gen_ai.request.model"] = "m", ["harness.model.alias"] = "fast",
+      ["harness.model.method"] = "text_stream",
       ["gen_ai.usage.input_tokens"] = 11, ["gen_ai.usage.output_tokens"] = 7,
       ["gen_ai.response.finish_reasons"] = { "tool_calls" },
     })
     has(chats[2], { ["gen_ai.response.finish_reasons"] = { "length" } })
     has(heard.span "execute_tool echo", {
-      ["gen_ai.operation.name"] = "execute_tool", ["gen_ai.tool.name"] = "echo", ["gen_ai.tool.call.id"] = "c1",
+      ["gen_ai.operation.name"] = "execute_tool", ["gen_ai.tool.name"] = "echo",
+      ["gen_ai.tool.call.id"] = "c1",
       ["harness.tool.id"] = "echo",
     })
   end)
 
   it("never has content: no prompts, outputs, arguments or results", function()
-    local h = define({ { tool_calls = { call("echo", { text = "private one" }) } }, { text = "private two" } },
+    local h = define({ { tool_calls = { call("echo", { text = "private one" }) } },
+      { text = "private two" } },
       { agent = { instructions = "private three" },
         definition = { telemetry = { listener = heard, store_content = true } } })
     h:session().agents.helper:run "private four"
@@ -137,7 +146,9 @@ describe("the telemetry of a run", function()
 
   it("has one span for all attempts of a call, and one for each fallback", function()
     local up = harness.providers.scripted { { text = "up" } }
-    local down = harness.providers.scripted(function() return { error = { status = 500, retry_after_ms = 1 } } end)
+    local down = harness.providers.scripted(function()
+      return { error = { status = 500, retry_after_ms = 1 } }
+    end)
     local h = define({}, { tools = {}, definition = { models = {
       fast = { provider = down, model = "a", fallback = { "other" } }, other = { provider = up, model = "b" },
     } } })
@@ -153,7 +164,8 @@ describe("the telemetry of a run", function()
     for ms = 0, 60, 5 do
       heard.clear()
       local h = define {
-        { delay_ms = 20, tool_calls = { call("slow", { ms = 20 }), call "stubborn" } }, { delay_ms = 20, text = "end" },
+        { delay_ms = 20, tool_calls = { call("slow", { ms = 20 }), call "stubborn" } },
+        { delay_ms = 20, text = "end" },
       }
       local stream = h:session().agents.helper:stream "go"
       clock.advance(ms)
@@ -193,9 +205,11 @@ describe("the telemetry of a run", function()
     clock.advance(2500)
     stream:result()
     local duration = heard.find_metrics "gen_ai.client.operation.duration"
-    assert.same({ 1, 2.5, "histogram", "s" }, { #duration, duration[1].value, duration[1].kind, duration[1].unit })
+    assert.same({ 1, 2.5, "histogram", "s" },
+      { #duration, duration[1].value, duration[1].kind, duration[1].unit })
     has({ name = "duration", attributes = duration[1].attributes }, {
-      ["gen_ai.operation.name"] = "chat", ["gen_ai.provider.name"] = "scripted", ["gen_ai.request.model"] = "m",
+      ["gen_ai.operation.name"] = "chat", ["gen_ai.provider.name"] = "scripted",
+      ["gen_ai.request.model"] = "m",
     })
     assert.is_nil(duration[1].attributes["gen_ai.token.type"])
     assert.equal(30, heard.sum("gen_ai.client.token.usage", { ["gen_ai.token.type"] = "input" }))
@@ -210,7 +224,8 @@ describe("the telemetry of a run", function()
   it("measures calls that fail, too, with what they failed of", function()
     local h = define { { error = { status = 400 } } }
     pcall(function() h:session().agents.helper:run "go" end)
-    assert.equal(1, #heard.find_metrics("gen_ai.client.operation.duration", { ["error.type"] = "MODEL_ERROR" }))
+    assert.equal(1, #heard.find_metrics("gen_ai.client.operation.duration",
+      { ["error.type"] = "MODEL_ERROR" }))
     assert.equal(1, #heard.find_metrics("harness.run.duration", { ["error.type"] = "MODEL_ERROR" }))
     assert.same({}, heard.find_metrics "gen_ai.client.token.usage")
   end)
@@ -264,7 +279,8 @@ describe("the telemetry of a run", function()
     local names = {}
     for _, flavor in ipairs { "dual", "gen_ai_only", "openinference_only" } do
       heard.clear()
-      local h = define({ { text = "x" } }, { definition = { telemetry = { listener = heard, flavor = flavor } } })
+      local h = define({ { text = "x" } },
+        { definition = { telemetry = { listener = heard, flavor = flavor } } })
       h:session().agents.helper:run "go"
       names[flavor] = 0
       for name in pairs(heard.span("chat m").attributes) do
@@ -287,15 +303,15 @@ describe("the telemetry of a run", function()
   end)
 
   it("that is off makes no span, no attribute and no metric", function()
-    local h = define({ { tool_calls = { call("echo", { text = "x" }), call "fails" } }, { error = { status = 400 } } },
+    local h = define({ { tool_calls = { call("echo", { text = "x" }), call "fails" } },
+      { error = { status = 400 } } },
       { definition = { telemetry = {} } })
     assert.is_false(h.telemetry.enabled)
     h.telemetry = setmetatable({ enabled = false }, { __index = function(_, name)
       error("telemetry is off, and was asked for " .. name)
     end })
-    local session, run = h:session(), nil
-    local stream = session.agents.helper:stream "go"
-    run = h.live_runs[stream.run_id]
+    local stream = h:session().agents.helper:stream "go"
+    local run = h.live_runs[stream.run_id]
     task.settle()
     local ok, err = pcall(stream.result, stream)
     assert.same({ false, "MODEL_ERROR" }, { ok, err.code })

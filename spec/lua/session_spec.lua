@@ -156,7 +156,9 @@ describe("a session", function()
 
     it("takes an id of 1 to 1,024 bytes of UTF-8 without NUL, and nothing else", function()
       local h = define()
-      for _, id in ipairs { "x", ("é"):rep(512), "a/b c\n\t\"'", "🚀" } do assert.equal(id, h:session(id).id) end
+      for _, id in ipairs { "x", ("é"):rep(512), "a/b c\n\t\"'", "🚀" } do
+        assert.equal(id, h:session(id).id)
+      end
       for _, id in ipairs { "", ("x"):rep(1025), "a\0b", "\xff", "\xED\xA0\x80", 7, true, {} } do
         local err = failure(h.session, h, id)
         assert.same({ "VALIDATION_ERROR", "session_id" }, { err.code, err.meta.where })
@@ -467,7 +469,9 @@ describe("a session", function()
 
   describe("its runs", function()
     it("are listed newest first, by page and by status", function()
-      local h = define(function(_, n) return n % 2 == 0 and { error = { status = 400 } } or { text = "ok" } end)
+      local h = define(function(_, n)
+        return n % 2 == 0 and { error = { status = 400 } } or { text = "ok" }
+      end)
       local session = h:session "s"
       for _ = 1, 5 do
         pcall(session.agents.helper.run, session.agents.helper, "go")

@@ -96,7 +96,8 @@ describe("a signal", function()
         assert.is_true(rawequal(signal, ctx.signal))
         harness.sleep(1000)
       end } }
-      local h = scripted.harness({ { tool_calls = { { name = "look", arguments = {} } } } }, { tools = tools })
+      local h = scripted.harness({ { tool_calls = { { name = "look", arguments = {} } } } },
+        { tools = tools })
       local stream = h:session().agents.helper:stream "go"
       clock.advance(1)
       assert.is_false(signal.aborted)
@@ -172,7 +173,8 @@ describe("a signal", function()
         ctx.signal:on_abort(function() seen = seen + 1 end)
         harness.sleep(1000)
       end } }
-      local h = scripted.harness({ { tool_calls = { { name = "look", arguments = {} } } } }, { tools = tools })
+      local h = scripted.harness({ { tool_calls = { { name = "look", arguments = {} } } } },
+        { tools = tools })
       local stream = h:session().agents.helper:stream "go"
       clock.advance(1)
       stream:cancel()
@@ -269,7 +271,8 @@ describe("a signal", function()
         if has_reason == false then c:abort() else c:abort(reason) end
         return failure(stream.result, stream)
       end)
-      assert.equal(errors.is(err, "OPERATION_CANCELLED") and "cancelled" or "failed", session:runs()[1].status)
+      assert.equal(errors.is(err, "OPERATION_CANCELLED") and "cancelled" or "failed",
+        session:runs()[1].status)
       h:shutdown()
       return err
     end
@@ -305,7 +308,8 @@ describe("a signal", function()
     end)
 
     it("is let go of by a run that has ended, failed, or never began (A 43)", function()
-      local h = scripted.harness { { text = "ok" }, { error = { status = 400 } }, { delay_ms = 100, text = "ok" } }
+      local h = scripted.harness { { text = "ok" }, { error = { status = 400 } },
+        { delay_ms = 100, text = "ok" } }
       local session = h:session()
       apart(function()
         local c = harness.abort_controller()
@@ -316,7 +320,8 @@ describe("a signal", function()
         assert.same({ held.tasks, held.signals }, { core.live().tasks, core.live().signals })
         local stream = session.agents.helper:stream "3"
         failure(session.agents.helper.run, session.agents.helper, "busy", options)
-        failure(session.agents.helper.run, session.agents.helper, "bad", { signal = c.signal, timeout_ms = -1 })
+        failure(session.agents.helper.run, session.agents.helper, "bad",
+          { signal = c.signal, timeout_ms = -1 })
         clock.advance(100)
         stream:result()
         assert.same({ held.tasks, held.signals }, { core.live().tasks, core.live().signals })
@@ -328,7 +333,8 @@ describe("a signal", function()
 
     it("may be a tool's own", function()
       local h, inner
-      local tools = { ask = { description = "x", input = harness.schema.object {}, timeout_ms = 50, run = function(ctx)
+      local tools = { ask = { description = "x", input = harness.schema.object {}, timeout_ms = 50,
+        run = function(ctx)
         inner = h:session "inner"
         return inner.agents.helper:run("inner", { signal = ctx.signal })
       end } }

@@ -142,7 +142,7 @@ describe("after a 429", function()
     clock.advance(60000)
   end)
 
-  it("that asks for a pause of more than a minute, calls fail at once, or fall back, until it is over", function()
+  it("that asks for more than a minute, calls fail at once, or fall back, until it is over", function()
     local p = provider(function(n) return n == 1 and refused(HOUR_MS) or "back" end)
     local q = provider(function() return "from the other" end)
     local h = one(p)
@@ -151,7 +151,8 @@ describe("after a 429", function()
     assert.same({ "MODEL_ERROR", 429, true }, { err.code, err.meta.status, err.retriable })
     assert.is_true(err.meta.retry_after_ms < HOUR_MS and err.meta.retry_after_ms > HOUR_MS - 1000)
     assert.matches("35%d%d s of it are left", err.message)
-    local both = define { fast = { provider = p, model = "m", fallback = { "b" } }, b = { provider = q, model = "m" } }
+    local both = define { fast = { provider = p, model = "m", fallback = { "b" } },
+      b = { provider = q, model = "m" } }
     local stream = both:session().agents.helper:stream "go"
     clock.advance(100)
     assert.equal("from the other", stream:result())

@@ -128,7 +128,8 @@ describe("tool calls", function()
                 has_stop = has_stop or kind == "stop"
                 kinds[i], calls[i] = kind, call(kind, { i = i, ms = delays[i] }, "c" .. i)
               end
-              local label = ("%s, %d at once, delays from %d"):format(table.concat(kinds, " "), most, delays[1])
+              local label = ("%s, %d at once, delays from %d"):format(table.concat(kinds, " "), most,
+                delays[1])
               local shown, events, err = run_calls(tools(stopped), calls,
                 { definition = { defaults = { max_parallel_tool_calls = most } } })
               assert.equal(#of(events, "tool.started"), #of(events, "tool.finished"), label)
@@ -162,7 +163,11 @@ describe("tool calls", function()
 
     it("begin none either when a call swallows the abort and ends well", function()
       local started = 0
-      local tools = { it = tool(function() started = started + 1 pcall(harness.sleep, 1000) return "swallowed" end) }
+      local tools = { it = tool(function()
+        started = started + 1
+        pcall(harness.sleep, 1000)
+        return "swallowed"
+      end) }
       local h, model = define({ { tool_calls = { call "it", call "it" } }, { text = "never" } },
         { tools = tools, definition = { defaults = { max_parallel_tool_calls = 1 } } })
       local stream = h:session().agents.helper:stream "go"
@@ -184,7 +189,8 @@ describe("tool calls", function()
           harness.sleep(1000)
         end),
       }
-      local h = define({ { tool_calls = { call "settled", call "unsettled", call "cleans" } } }, { tools = tools })
+      local h = define({ { tool_calls = { call "settled", call "unsettled", call "cleans" } } },
+        { tools = tools })
       local stream = h:session().agents.helper:stream "go"
       clock.advance(1)
       stream:cancel "enough"
@@ -295,7 +301,8 @@ describe("tool calls", function()
       { "an empty table", function() return {} end, "{}", {} },
       { "an empty list", function() return json.array {} end, "[]", {} },
       { "a list", function() return { 1, "b", json.null } end, '[1,"b",null]', { 1, "b", json.null } },
-      { "a table", function() return { b = 1, a = { true } } end, '{"a":[true],"b":1}', { b = 1, a = { true } } },
+      { "a table", function() return { b = 1, a = { true } } end, '{"a":[true],"b":1}',
+        { b = 1, a = { true } } },
       { "parts", function() return { { type = "text", text = "hi" } } end, '[{"text":"hi","type":"text"}]' },
       { "bytes that are no UTF-8", function() return "a\xFFb" end, "a\u{FFFD}b" },
     }
@@ -322,7 +329,8 @@ describe("tool calls", function()
       it(case[1] .. ": an error of the call, and the run goes on", function()
         local content, event = run_one(function() return case[2] end)
         local err = json.decode(content)
-        assert.same({ "VALIDATION_ERROR", "tool_output", "it" }, { err.code, err.meta.where, err.meta.tool_id })
+        assert.same({ "VALIDATION_ERROR", "tool_output", "it" },
+          { err.code, err.meta.where, err.meta.tool_id })
         assert.matches("JSON cannot hold", err.message)
         assert.is_nil(event.output)
       end)
@@ -350,10 +358,13 @@ describe("tool calls", function()
   describe("that raise", function()
     it("text, tables, nil: TOOL_ERROR with what was said", function()
       local cases = {
-        { function() error "plain" end, "plain" }, { function() error({ message = "in a table" }) end, "in a table" },
-        { function() error(nil) end, "nil" }, { function() error(false) end, "false" }, { function() error({}) end, "table" },
+        { function() error "plain" end, "plain" },
+        { function() error({ message = "in a table" }) end, "in a table" },
+        { function() error(nil) end, "nil" }, { function() error(false) end, "false" },
+        { function() error({}) end, "table" },
         { function() local t = nil; return t.x end, "nil value" },
-        { function() error(setmetatable({}, { __tostring = function() error "worse" end })) end, "error object" },
+        { function() error(setmetatable({}, { __tostring = function() error "worse" end })) end,
+          "error object" },
         { function() coroutine.wrap(function() error "deep" end)() end, "deep" },
       }
       for _, case in ipairs(cases) do
@@ -367,10 +378,12 @@ describe("tool calls", function()
 
     it("an error of ours: it is that one, secrets masked", function()
       local content = run_one(function()
-        harness.error("STATE_ERROR", "the key sk-abcdefghijklmnop was refused", { op = "get", api_key = "12345" })
+        harness.error("STATE_ERROR", "the key sk-abcdefghijklmnop was refused",
+          { op = "get", api_key = "12345" })
       end)
       local err = json.decode(content)
-      assert.same({ "STATE_ERROR", "state", true, "get" }, { err.code, err.category, err.retriable, err.meta.op })
+      assert.same({ "STATE_ERROR", "state", true, "get" },
+        { err.code, err.category, err.retriable, err.meta.op })
       assert.is_nil(content:find("sk-abc", 1, true) or content:find("12345", 1, true))
       assert.is_nil(content:find("traceback", 1, true) or content:find("stack", 1, true))
     end)
@@ -405,7 +418,8 @@ describe("tool calls", function()
 
     it("and their handler is not called with what does not fit", function()
       local called = false
-      local content = run_one(function() called = true end, { input = s.object { n = s.integer() } }, { n = "x" })
+      local content = run_one(function() called = true end, { input = s.object { n = s.integer() } },
+        { n = "x" })
       local err = json.decode(content)
       assert.same({ "VALIDATION_ERROR", "tool_input", "it" }, { err.code, err.meta.where, err.meta.tool_id })
       assert.equal("$.n", err.meta.issues[1].path)
@@ -417,7 +431,8 @@ describe("tool calls", function()
       for _, name in ipairs { "other", "nothing", "bash", "" } do
         local shown = run_calls(tools, { call(name) }, { agent = { tools = { "mine" } } })
         local err = json.decode(shown[1])
-        assert.same({ "TOOL_NOT_FOUND", name, "agent_allowlist" }, { err.code, err.meta.tool_id, err.meta.where })
+        assert.same({ "TOOL_NOT_FOUND", name, "agent_allowlist" },
+          { err.code, err.meta.tool_id, err.meta.where })
         assert.matches("it has: mine", err.message)
       end
     end)
@@ -458,7 +473,8 @@ describe("tool calls", function()
     it("with all that design 02 promises", function()
       local seen = {}
       local content = run_one(function(ctx)
-        for _, name in ipairs { "run_id", "session_id", "agent_id", "tool_id", "call_id", "idempotency_key" } do
+        for _, name in ipairs { "run_id", "session_id", "agent_id", "tool_id", "call_id",
+          "idempotency_key" } do
           seen[name] = ctx[name]
         end
         ctx.metrics:histogram("x", 1)
@@ -504,7 +520,8 @@ describe("tool calls", function()
         { definition = { logger = logger {} } })
       assert.same({ "info", "hello" }, { lines[1][1], lines[1][2] })
       local bound = lines[1][3]
-      assert.same({ "spec", "s", "helper", "it" }, { bound.harness, bound.session_id, bound.agent_id, bound.tool_id })
+      assert.same({ "spec", "s", "helper", "it" },
+        { bound.harness, bound.session_id, bound.agent_id, bound.tool_id })
       assert.equal(26, #bound.run_id)
       assert.equal(1, lines[1][4].x)
     end)
@@ -522,7 +539,8 @@ describe("tool calls", function()
   end)
 
   it("raise nothing but errors of ours to whoever started the run", function()
-    local _, _, err = run_calls({ it = tool(function() harness.error("OPERATION_CANCELLED", "x") end) }, { call "it" })
+    local _, _, err = run_calls({ it = tool(function() harness.error("OPERATION_CANCELLED", "x") end) },
+      { call "it" })
     assert.is_true(errors.is(err))
   end)
 end)

@@ -39,7 +39,9 @@ function M.check(before)
   end
   local problems = {}
   for name, count in pairs(before) do
-    if after[name] > count then problems[#problems + 1] = ("%s: %d before, %d after"):format(name, count, after[name]) end
+    if after[name] > count then
+      problems[#problems + 1] = ("%s: %d before, %d after"):format(name, count, after[name])
+    end
   end
   table.sort(problems)
   error("left open: " .. table.concat(problems, "; "), 2)

@@ -7,12 +7,14 @@
 --- Keys, strings and numbers come from small sets, so that keywords meet each other. References lead to
 --- $defs and never go in circles at one value.
 ---
---- What Ajv 8 gets wrong is left out: `contains` of an empty array (the verdict on an earlier array is left
---- over; so minItems stands beside it), minContains above maxContains (fails for objects too), properties that an `if` looked at before it failed
---- (stay evaluated), unevaluatedItems (`contains` evaluates all items; so does a failed alternative with
---- `items`), unevaluatedProperties around alternatives with additionalProperties or with another one (a
---- failed one evaluates all); numbers beyond 2^53. multipleOf is a power of two, where binary and decimal
---- arithmetic agree.
+--- What Ajv 8 gets wrong is left out:
+--- - `contains` of an empty array (left over from an earlier one; so minItems stands beside it), beside
+---   prefixItems, and minContains above maxContains (fails for objects too)
+--- - properties that an `if` looked at before it failed (stay evaluated)
+--- - unevaluatedItems (`contains` evaluates all items; so does a failed alternative with `items`)
+--- - unevaluatedProperties around alternatives with additionalProperties, with another unevaluatedProperties
+---   or with alternatives of their own (failed ones evaluate too)
+--- - numbers beyond 2^53; and multipleOf is a power of two, where binary and decimal arithmetic agree
 
 local json = require("harness.core").json
 
@@ -197,8 +199,10 @@ function Random:subschema(depth, first, inner)
   local function part() return self:subschema(depth - 1, 0) end
   local function same() return self:subschema(depth - 1, first, true) end
   for _ = 1, 1 + self:below(4) do self:pick(KEYWORDS)(self, schema, part, same) end
+  if schema.prefixItems then schema.contains = nil end
   if schema.contains ~= nil then schema.minItems = math.max(1, schema.minItems or 1) end
   if self.unevaluated then schema.additionalProperties = nil end
+  if self.unevaluated and inner then schema.anyOf, schema.oneOf = nil, nil end
   if inner or not self.unevaluated then schema.unevaluatedProperties = nil end
   -- At the same value references lead only to later definitions, so they end.
   if schema["$ref"] and tonumber(schema["$ref"]:match "%d") < first then schema["$ref"] = nil end

@@ -23,7 +23,7 @@ local function of_type(expected)
 end
 
 local function milliseconds(value)
-  if type(value) ~= "number" or not (value >= 0) then return "expected milliseconds, 0 or more" end
+  if type(value) ~= "number" or value ~= value or value < 0 then return "expected milliseconds, 0 or more" end
 end
 
 local function strings(value)

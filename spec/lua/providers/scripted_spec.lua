@@ -65,16 +65,19 @@ describe("the scripted provider", function()
 
   describe("answers with", function()
     it("a text, in one piece", function()
-      local reply, said = ask(scripted { { text = "It is on its way.", usage = { input_tokens = 9, output_tokens = 5 } } })
+      local reply, said = ask(scripted { { text = "It is on its way.",
+        usage = { input_tokens = 9, output_tokens = 5 } } })
       assert.same({ text = "It is on its way.", finish_reason = "stop",
         usage = { input_tokens = 9, output_tokens = 5, total_tokens = 14 } }, reply)
       assert.same({ "delta It is on its way." }, said)
     end)
 
     it("chunks, one after another, with time between them", function()
-      local model, at, from = scripted { { chunks = { "It ", "is ", "late." }, chunk_delay_ms = 20 } }, {}, harness.now()
+      local model, at, from = scripted { { chunks = { "It ", "is ", "late." }, chunk_delay_ms = 20 } }, {},
+        harness.now()
       local reply = during(100, function()
-        return model:generate({ model = "m", messages = {} }, function(_, text) at[#at + 1] = { text, harness.now() - from } end)
+        return model:generate({ model = "m", messages = {} },
+          function(_, text) at[#at + 1] = { text, harness.now() - from } end)
       end)
       assert.same({ { "It ", 0 }, { "is ", 20 }, { "late.", 40 } }, at)
       assert.equal("It is late.", reply.text)
@@ -87,7 +90,8 @@ describe("the scripted provider", function()
 
     it("tool calls, whose ids are made up when absent", function()
       local model = scripted {
-        { tool_calls = { { name = "a", arguments = { id = "7" } }, { name = "b", id = "mine" } }, text = "Let me see." },
+        { tool_calls = { { name = "a", arguments = { id = "7" } }, { name = "b", id = "mine" } },
+          text = "Let me see." },
         { tool_calls = { { name = "a" } } },
       }
       local first = ask(model)
@@ -106,7 +110,8 @@ describe("the scripted provider", function()
       local reply = ask(scripted { { text = "cut", finish_reason = "length" } })
       assert.same({ "length", { input_tokens = 0, output_tokens = 0, total_tokens = 0 } },
         { reply.finish_reason, reply.usage })
-      reply = ask(scripted { { text = "x", usage = { input_tokens = 1, total_tokens = 9, reasoning_tokens = 3 } } })
+      reply = ask(scripted { { text = "x",
+        usage = { input_tokens = 1, total_tokens = 9, reasoning_tokens = 3 } } })
       assert.same({ input_tokens = 1, total_tokens = 9, reasoning_tokens = 3 }, reply.usage)
     end)
 
@@ -146,7 +151,8 @@ describe("the scripted provider", function()
 
   describe("fails with", function()
     it("an error that goes the way of a real HTTP error", function()
-      local err = failure(ask, scripted { { error = { status = 429, retry_after_ms = 10, message = "slow down" } } })
+      local err = failure(ask,
+        scripted { { error = { status = 429, retry_after_ms = 10, message = "slow down" } } })
       assert.same({ "MODEL_ERROR", "model", true }, { err.code, err.category, err.retriable })
       assert.same({ "scripted", "m", "text_stream", 429, "http_error", 10, "slow down" }, { err.meta.provider,
         err.meta.model, err.meta.method, err.meta.status, err.meta.reason, err.meta.retry_after_ms,
@@ -156,11 +162,12 @@ describe("the scripted provider", function()
       assert.is_false(failure(ask, scripted { { error = { status = 400 } } }).retriable)
       assert.is_true(failure(ask, scripted { { error = {} } }).retriable) -- the network
       assert.equal("context_length_exceeded",
-        failure(ask, scripted { { error = { status = 400, reason = "context_length_exceeded" } } }).meta.reason)
+        failure(ask, scripted { { error = { reason = "context_length_exceeded" } } }).meta.reason)
     end)
 
     it("an error after a while, and is then tried again by the agent", function()
-      local h, model = define { { delay_ms = 50, error = { status = 503, retry_after_ms = 10 } }, { text = "ok" } }
+      local h, model = define { { delay_ms = 50, error = { status = 503, retry_after_ms = 10 } },
+        { text = "ok" } }
       local stream = h:session().agents.helper:stream "go"
       clock.advance(59)
       assert.equal(1, #model.requests)
@@ -202,13 +209,15 @@ describe("the scripted provider", function()
 
   describe("keeps its requests", function()
     it("in order, with model, messages, tools, schema and options", function()
-      local h, model = define({ { tool_calls = { { name = "echo", arguments = { text = "x" } } } }, { text = "end" } },
+      local h, model = define({ { tool_calls = { { name = "echo", arguments = { text = "x" } } } },
+        { text = "end" } },
         { tools = { echo = support.tools().echo } })
       h.definition.models.fast.defaults = { temperature = 0.5 }
       h:session().agents.helper:run "go"
       local first, second = table.unpack(model.requests)
       assert.equal("m", first.model)
-      assert.same({ { role = "system", content = "Be brief." }, { role = "user", content = "go" } }, first.messages)
+      assert.same({ { role = "system", content = "Be brief." }, { role = "user", content = "go" } },
+        first.messages)
       assert.equal(1, #first.tools)
       assert.same({ "echo", "Gives back its text." }, { first.tools[1].name, first.tools[1].description })
       assert.same({ type = "object", properties = { text = { type = "string" } }, required = { "text" },
@@ -222,14 +231,16 @@ describe("the scripted provider", function()
     end)
 
     it("with the schema of a structured output", function()
-      local h, model = define({ { object = { n = 1 } } }, { agent = { output = s.object { n = s.integer() } } })
+      local h, model = define({ { object = { n = 1 } } },
+        { agent = { output = s.object { n = s.integer() } } })
       h:session().agents.helper:run "go"
       local schema = harness.json.decode(harness.json.encode(model.requests[1].schema))
       assert.equal("integer", schema.properties.n.type)
     end)
 
     it("as they were: later turns and changes of the list do not touch them", function()
-      local h, model = define { { tool_calls = { { name = "echo", arguments = { text = "x" } } } }, { text = "end" } }
+      local h, model = define { { tool_calls = { { name = "echo", arguments = { text = "x" } } } },
+        { text = "end" } }
       h:session().agents.helper:run "go"
       assert.equal(2, #model.requests[1].messages)
       local list = model.requests
@@ -256,7 +267,8 @@ describe("the scripted provider", function()
       clock.advance(1)
       stream:cancel()
       failure(stream.result, stream)
-      assert.same({ "1", "2" }, { model.requests[1].messages[2].content, model.requests[2].messages[2].content })
+      assert.same({ "1", "2" },
+        { model.requests[1].messages[2].content, model.requests[2].messages[2].content })
     end)
   end)
 
@@ -266,11 +278,13 @@ describe("the scripted provider", function()
       { "a turn instead of a list", { text = "x" }, "text" },
       { "a number as a turn", { 7 }, "turn 1" }, { "text as a turn", { { text = "a" }, "b" }, "turn 2" },
       { "a misspelt field", { { txt = "x" } }, "txt" }, { "a text that is none", { { text = 7 } }, "text" },
-      { "chunks that are none", { { chunks = "abc" } }, "chunks" }, { "a chunk that is none", { { chunks = { 7 } } }, "chunks" },
+      { "chunks that are none", { { chunks = "abc" } }, "chunks" },
+      { "a chunk that is none", { { chunks = { 7 } } }, "chunks" },
       { "calls that are none", { { tool_calls = { name = "x" } } }, "tool_calls" },
       { "a call without a name", { { tool_calls = { { arguments = {} } } } }, "call 1" },
       { "arguments as text", { { tool_calls = { { name = "x", arguments = "{}" } } } }, "arguments" },
-      { "an error as text", { { error = "boom" } }, "error" }, { "a delay in words", { { delay_ms = "1s" } }, "delay_ms" },
+      { "an error as text", { { error = "boom" } }, "error" },
+      { "a delay in words", { { delay_ms = "1s" } }, "delay_ms" },
       { "a delay of less than nothing", { { delay_ms = -1 } }, "delay_ms" },
       { "usage as a number", { { text = "x", usage = 7 } }, "usage" },
     }
@@ -284,9 +298,11 @@ describe("the scripted provider", function()
 
     it("a bad turn of a function, when it is asked", function()
       for _, turn in ipairs { "text", 7, false, { txt = "x" }, function() end } do
-        for _, model in ipairs { scripted(function() return turn end), scripted { function() return turn end } } do
+        for _, model in ipairs { scripted(function() return turn end),
+          scripted { function() return turn end } } do
           local err = failure(ask, model)
-          assert.same({ "HARNESS_CONFIG_ERROR", "invalid_turn", "1" }, { err.code, err.meta.reason, err.meta.id })
+          assert.same({ "HARNESS_CONFIG_ERROR", "invalid_turn", "1" },
+            { err.code, err.meta.reason, err.meta.id })
         end
       end
       assert.equal("HARNESS_CONFIG_ERROR", failure(ask, scripted(function() end)).code)
@@ -302,9 +318,11 @@ describe("the scripted provider", function()
   it("may be shared: by aliases, harnesses and sessions, in the order of their calls", function()
     local model = scripted(function(_, n) return { text = tostring(n), delay_ms = 10 } end)
     local models = { fast = { provider = model, model = "m" } }
-    local a, b = define({}, { definition = { models = models } }), define({}, { definition = { models = models } })
+    local a, b = define({}, { definition = { models = models } }),
+      define({}, { definition = { models = models } })
     local outputs = during(100, harness.all, {
-      function() return a:session().agents.helper:run "x" end, function() return b:session().agents.helper:run "x" end,
+      function() return a:session().agents.helper:run "x" end,
+      function() return b:session().agents.helper:run "x" end,
       function() return a:session().agents.helper:run "x" end,
     })
     table.sort(outputs)
