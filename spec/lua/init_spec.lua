@@ -171,3 +171,23 @@ describe('require "harness"', function()
     end
   end)
 end)
+
+describe("names of a later version", function()
+  it("say that they are not available yet", function()
+    for _, name in ipairs { "discover_skills", "memory", "sandbox", "mcp" } do
+      local ok, err = pcall(function() return require("harness")[name] end)
+      assert.is_false(ok)
+      assert.same({ "HARNESS_CONFIG_ERROR", "not_available", name }, { err.code, err.meta.reason, err.meta.id })
+    end
+    assert.is_nil(require("harness").no_such_name)
+  end)
+end)
+
+describe("harness.testing", function()
+  it("has its parts when they are asked for", function()
+    local testing = require("harness").testing
+    assert.is_truthy(testing.storage_contract)
+    assert.is_table(testing.recorder)
+    assert.is_nil(testing.no_such_part)
+  end)
+end)
