@@ -70,7 +70,7 @@ packages:
 demo: ## the main job: an agent with tools, streamed to the terminal
 	$(SETUP) build
 	$(BUILD)
-	@build/harness-lua run examples/support.lua helper "Where are orders 7 and 8?"
+	@sh examples/demo.sh
 
 test: ## all specs, or one: SPEC=spec/x_spec.lua (TIMES=1 lists the slowest tests)
 	$(SETUP) build test
