@@ -93,15 +93,15 @@ struct json_fault {
 };
 bool json_check(const char *text, size_t len, struct json_facts *facts, struct json_fault *fault);
 
-/* The picker: the values at a few paths of a text, by way of cJSON and without any Lua table. Made
- * in Lua by core.json.picker{"choices.0.delta.content", ...}: keys joined by dots, and where the
- * value is an array a number as 0-based index.
+/* The picker: the values at a few paths of a text, in one pass over it and without any Lua table.
+ * Made in Lua by core.json.picker{"choices.0.delta.content", ...}: keys joined by dots, and where
+ * the value is an array a number as 0-based index.
  *
  * The picker is valid as long as its userdata is. json_pick pushes one value a path (nil for
  * absent and for null) and returns true; or it pushes nothing and returns false, when the text has
- * to take the exact way (json_push_decoded): it is not valid, a wanted value is an array or object,
- * or it holds what cJSON would change (\u0000 anywhere; a wanted number, where any number of the
- * text has a fraction, an exponent or more than 15 digits). What is pushed is what decoding gives. */
+ * to take the exact way (json_push_decoded): it is not valid, a wanted value is an array, an object
+ * or a number with a fraction, an exponent or more than 15 digits, or a string of the text, wanted
+ * or not, has \u0000. What is pushed is what decoding gives. */
 struct json_picker;
 struct json_picker *json_check_picker(lua_State *L, int arg);
 int json_picker_count(const struct json_picker *picker);

@@ -50,7 +50,10 @@ static bool grow(struct ready *q) {
     q->slots = slots;
     uint64_t *ring = malloc(cap * sizeof *ring);
     if (!ring) return false;
-    for (uint32_t i = 0; i < q->ring_len; i++) ring[i] = q->ring[(q->ring_head + i) % q->slot_cap];
+    for (uint32_t i = 0, from = q->ring_head; i < q->ring_len; i++, from++) {
+        if (from == q->slot_cap) from = 0;
+        ring[i] = q->ring[from];
+    }
     free(q->ring);
     q->ring = ring;
     q->ring_head = 0;

@@ -72,6 +72,10 @@ local InstructionsContext = class("harness.AgentContext", {
 ---@field abort_reason fun(self): any
 
 --- The context of a tool call. `_task` is set once its task exists.
+---@param run harness.Run
+---@param agent_id string
+---@param tool_id string
+---@param call_id string
 ---@return harness.ToolContext
 function M.tool(run, agent_id, tool_id, call_id)
   return setmetatable({
@@ -80,6 +84,11 @@ function M.tool(run, agent_id, tool_id, call_id)
 end
 
 --- The context of an `instructions` function: input, history (a snapshot) and the common fields.
+---@param run harness.Run
+---@param agent_id string
+---@param input any
+---@param history table[] the stored messages
+---@return table
 function M.instructions(run, agent_id, input, history)
   return setmetatable({
     _run = run, _history = history, run_id = run.id, agent_id = agent_id, input = input,

@@ -7,7 +7,7 @@ local task = require "harness.task"
 
 local M = {}
 
-M.version = core.versions().harness
+M.version = core.version
 M.json = json
 M.null, M.array, M.ordered = json.null, json.array, json.ordered
 

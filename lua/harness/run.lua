@@ -234,7 +234,8 @@ local function terminate(run, ok, output, list, trace)
     event = commit_failure(run, err)
   end
   run.ended = true
-  run.error, run.failed, run.output = err, not ok, ok and output or nil
+  run.error, run.failed = err, not ok
+  if ok then run.output = output end -- which may be false
   run:end_span_run(err)
   deliver(run, event)
   release(run, not ok and err or nil)

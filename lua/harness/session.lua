@@ -372,6 +372,8 @@ Session.__tostring = function(self) return ("harness.Session %s"):format(self.id
 -- ---- opening ------------------------------------------------------------------------------
 
 --- The state of a session, whose record is read or made by `open`.
+---@param harness harness.Harness
+---@param id string
 ---@return harness.SessionState
 function M.new_state(harness, id)
   return setmetatable({
@@ -380,6 +382,7 @@ function M.new_state(harness, id)
 end
 
 --- Reads the session's record, or makes it.
+---@param state harness.SessionState
 function M.open(state)
   local storage = state.harness.storage
   local record = storage:get_session(state.id)
@@ -410,6 +413,8 @@ Session.__index = function(self, key)
   return value
 end
 
+--- What `h:session(id)` returns.
+---@param state harness.SessionState
 ---@return harness.Session
 function M.facade(state)
   return setmetatable({ id = state.id, _state = state, agents = nil, history = nil }, Session)

@@ -556,6 +556,7 @@ end
 --- it is for code that does not swallow that error; and it answers like pcall, with one result.
 ---@param ms integer at most 0: no deadline
 ---@param scope string
+---@param fn function
 ---@return boolean ok
 ---@return any the results of fn, or its error
 function M.deadline(ms, scope, fn, ...)
@@ -597,6 +598,7 @@ end
 --- Waits for a child task; when the running task is aborted, the child has been too, and is joined
 --- before the reason is raised. Returns or raises what the child did.
 ---@param child harness.Task
+---@param t harness.Task? the running task
 function M.join(child, t)
   t = t or waiting_task()
   add_waiter(child, t.token)
@@ -617,18 +619,23 @@ end
 
 --- Calls fn() from the dispatcher each time the returned token is queued. fn must not wait.
 --- Close it with M.callback_close(token).
+---@param fn fun(record: table)
+---@return integer token
 function M.callback(fn)
   local token = core.slot_open()
   tasks[token & 0xffffffff] = { token = token, state = "callback", fn = fn, signal = 0 }
   return token
 end
 
+--- Frees the token of a callback; what is queued for it is forgotten.
+---@param token integer
 function M.callback_close(token)
   tasks[token & 0xffffffff] = nil
   core.slot_close(token)
 end
 
 --- Registers something to be closed (`:close()`) when the running task ends.
+---@param thing table|userdata
 function M.own(thing)
   local t = current
   if not t then return end
@@ -674,6 +681,8 @@ end
 
 --- Runs fn(...) as a root task and the engine with it, until the task has ended.
 --- Only outside of tasks. `on_interrupt(task)` is called on Ctrl-C.
+---@param fn function
+---@param on_interrupt? fun(t: harness.Task)
 ---@return harness.Task
 function M.run(fn, on_interrupt, ...)
   if current then

@@ -1,6 +1,7 @@
 -- Child processes (engine/process.c): pipes with bounds, groups that end together, no zombies.
 local core = require "harness.core"
 local join = require "harness.join"
+local live = require "spec.support.live"
 local process = require "harness.process"
 local task = require "harness.task"
 
@@ -40,22 +41,12 @@ local function shell(script, options)
   return process.spawn(options)
 end
 
--- The listing races with our closing of the child's ends of the pipes: the least of a few counts.
-local function open_files()
-  local least = math.huge
-  for _ = 1, 4 do
-    local listing = process.run { file = "ls", args = { ("/proc/%s/fd"):format(OWN_PID) } }
-    least = math.min(least, (select(2, listing.stdout:gsub("\n", ""))))
-  end
-  return least
-end
-
 before_each(function()
   process.run { file = "true" }
   collectgarbage()
   collectgarbage()
   task.sleep(0)
-  before = { live = core.live(), files = open_files() }
+  before = { live = core.live(), files = live.open_files() }
 end)
 
 after_each(function()
@@ -69,7 +60,7 @@ after_each(function()
   task.sleep(0)
   assert.same({}, children())
   assert.same(before.live, core.live())
-  assert.equal(before.files, open_files())
+  assert.equal(before.files, live.open_files())
 end)
 
 describe("a process", function()

@@ -379,6 +379,25 @@ describe("a model call", function()
       assert.equal("failed", events[#events].status)
     end)
 
+    it("raises something else because the run was stopped: the run's own reason wins (A 38)", function()
+      local function bitter()
+        return provider(function()
+          local ok = pcall(harness.sleep, 1000)
+          if not ok then harness.error("MODEL_ERROR", "interrupted", { reason = "network" }) end
+        end)
+      end
+      local p = bitter()
+      local _, err, events = run(with_alias { provider = p }, { timeout_ms = 100 })
+      assert.same({ "OPERATION_TIMEOUT", "run", 100 }, { err.code, err.meta.scope, err.meta.timeout_ms })
+      assert.equal(1, p.calls)
+      assert.equal("OPERATION_TIMEOUT", of(events, "agent.finished")[1].error.code)
+      local stream = with_alias({ provider = bitter() }):session().agents.helper:stream "go"
+      clock.advance(10)
+      stream:cancel "enough"
+      clock.advance(10)
+      assert.equal("OPERATION_CANCELLED", failure(stream.result, stream).code)
+    end)
+
     it("may run without any timeout", function()
       local h = with_alias { provider = provider(function()
         harness.sleep(590000)

@@ -452,6 +452,56 @@ describe("a session", function()
       assert.equal("ok", session.agents.helper:run "go")
     end)
 
+    it("is over when the end of the run cannot be stored; why the run failed is not hidden (A 44)", function()
+      for _, turn in ipairs { { error = { status = 400 } }, { text = "ok" }, { delay_ms = 60000, text = "x" } } do
+        local storage = wrapped.new()
+        local h = with_storage(storage, { turn, { text = "second" } })
+        local session = h:session "s"
+        storage.hook = function(method)
+          if method == "finish_run" then harness.error("STATE_ERROR", "no disk", { op = method }) end
+        end
+        local stream = session.agents.helper:stream "go"
+        clock.advance(1)
+        stream:cancel() -- the third one
+        task.settle()
+        local events, err = drain(stream)
+        assert.equal(turn.error and "MODEL_ERROR" or turn.text == "ok" and "STATE_ERROR" or "OPERATION_CANCELLED",
+          err.code)
+        assert.equal(1, #of(events, "run.finished"))
+        assert.equal(err.code, events[#events].error.code)
+        for i, event in ipairs(events) do assert.equal(i, event.seq) end
+        storage.hook = nil
+        assert.equal("running", session:runs()[1].status) -- the storage knows no better
+        assert.equal("second", session.agents.helper:run "again")
+      end
+    end)
+
+    it("is over when a storage never answers, after a while", function()
+      local storage = wrapped.new()
+      local h = with_storage(storage, { { text = "ok" }, { text = "second" } })
+      local session = h:session "s"
+      storage.hook = function(method) if method == "finish_run" then harness.sleep(1 << 40) end end
+      local stream = session.agents.helper:stream "go"
+      clock.advance(120000)
+      assert.equal("OPERATION_TIMEOUT", failure(stream.result, stream).code)
+      storage.hook = nil
+      assert.equal("second", session.agents.helper:run "again")
+    end)
+
+    it("is over for a run whose record is never made, when it is cancelled", function()
+      local storage = wrapped.new()
+      local h = with_storage(storage, { { text = "ok" } })
+      local session = h:session "s"
+      storage.hook = function() while true do pcall(harness.sleep, 10) end end
+      local stream = session.agents.helper:stream "go"
+      task.settle()
+      stream:cancel()
+      clock.advance(task.CANCEL_GRACE_MS)
+      assert.equal("OPERATION_CANCELLED", failure(stream.result, stream).code)
+      storage.hook = nil
+      assert.equal("ok", session.agents.helper:run "again")
+    end)
+
     it("leaves reading alone", function()
       local h = define { { delay_ms = 10, text = "ok" } }
       local session = h:session "s"

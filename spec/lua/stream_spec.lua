@@ -246,6 +246,17 @@ describe("a stream", function()
       assert.same({ "end", "end", "end" }, { asking[2]:await(), asking[3]:await(), stream:result() })
     end)
 
+    it("may be false, or null", function()
+      local s, null = harness.schema, harness.null
+      for _, case in ipairs { { s.boolean(), false }, { s.null(), null }, { s.integer(), 0 } } do
+        local stream, session = begin({ { object = case[2] } }, { tools = {}, agent = { output = case[1] } })
+        assert.equal(case[2], stream:result())
+        local events = drain(stream)
+        assert.equal(case[2], events[#events].output)
+        assert.equal(case[2], session:follow(stream.run_id):result())
+      end
+    end)
+
     it("stops with the run when the task that started the run is cancelled", function()
       local h = define { { delay_ms = 60000, text = "end" } }
       local session, stream = h:session "s", nil

@@ -167,7 +167,7 @@ end
 local function header_list(settings, options, accept)
   local by_name = {
     ["content-type"] = "application/json", accept = accept,
-    ["user-agent"] = "harness-lua/" .. core.versions().harness,
+    ["user-agent"] = "harness-lua/" .. core.version,
     ["openai-organization"] = options.organization, ["openai-project"] = options.project,
   }
   if options.api_key then
