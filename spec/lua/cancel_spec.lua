@@ -65,13 +65,14 @@ local function run_once(turns, defaults, storage, k, stop)
   local h = scripted.harness(turns, { tools = tools(), definition = { defaults = defaults, storage = storage() } })
   local session, n, where = h:session "s", 0, nil
   local ok, outcome, events
+  local controller = harness.abort_controller()
   slow = true
-  local stream = session.agents.helper:stream "go"
+  local stream = session.agents.helper:stream("go", { signal = controller.signal })
   task.set_probe(function(t)
     n = n + 1
     if n == k then
       where = place(t)
-      stop(stream)
+      stop(stream, controller)
     end
   end)
   local reader = harness.spawn(function()
@@ -123,18 +124,19 @@ describe("stopping a run before the k-th resume, for every k", function()
   end)
 
   local STOPS <const> = {
-    { "stream:cancel", function(stream) stream:cancel "stop" end, "OPERATION_CANCELLED" },
+    { "stream:cancel", function(stream) stream:cancel "stop" end },
+    { "the caller's signal", function(_, controller) controller:abort "stop" end },
   }
 
-  for _, run in ipairs(RUNS) do
+  local function on_storages(run, how)
     for _, kind in ipairs { "memory", "waiting" } do
-      it(("%s, on a %s storage"):format(run[1], kind), function()
+      it(("by %s: %s, on a %s storage"):format(how[1], run[1], kind), function()
         local storage = kind == "memory" and function() return harness.storage.memory() end or waiting_storage
         local before = live.now()
         local k = 0
         while true do
           k = k + 1
-          local r = run_once(run[2], run[3], storage, k, STOPS[1][2])
+          local r = run_once(run[2], run[3], storage, k, how[2])
           if not r.reached then
             assert.is_true(r.ok)
             break
@@ -147,15 +149,20 @@ describe("stopping a run before the k-th resume, for every k", function()
           if FACTOR > 1 then k = k + math.random(0, FACTOR // 2) end
           collectgarbage()
         end
+        collectgarbage() -- the last run's controller
         live.check(before)
       end)
     end
+  end
+
+  for _, run in ipairs(RUNS) do
+    for _, how in ipairs(STOPS) do on_storages(run, how) end
   end
 
   it("hits many different points", function()
     local n = 0
     for _ in pairs(points) do n = n + 1 end
     print(("cancel points: %d runs stopped, %d distinct points"):format(total, n))
-    assert.is_true(n >= 15)
+    assert.is_true(n >= (FACTOR > 1 and 8 or 15))
   end)
 end)
