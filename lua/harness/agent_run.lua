@@ -5,8 +5,10 @@
 
 local agent_loop = require "harness.agent"
 local context = require "harness.context"
+local budgets = require "harness.budget"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local invocation = require "harness.invocation"
 local json = require "harness.json"
 local messages = require "harness.messages"
 local model = require "harness.model"
@@ -17,22 +19,10 @@ local M = {}
 
 local ulid = core.ulid.next
 
-local function first_issue(issues)
-  local issue = issues[1]
-  return issue and ("%s: %s"):format(issue.path, issue.message) or "it does not fit the schema"
-end
-
-local function checked_input(agent, input)
-  local ok, value = agent.input:check(input)
-  if ok then return value end
-  errors.raise("VALIDATION_ERROR", ("the input of agent %q does not fit its schema: %s"):format(agent.id,
-    first_issue(value)), { where = "agent_input", issues = value, agent_id = agent.id })
-end
-
-local function instructions_of(run, agent, input, history)
+local function instructions_of(run, agent, who, input, history)
   local given = agent.instructions
   if type(given) ~= "function" then return given end
-  local ctx = context.instructions(run, agent.id, input, history)
+  local ctx = context.instructions(run, who, input, history)
   local child = task.make(nil, given, ctx)
   rawset(ctx, "_task", child)
   local text = task.join(child)
@@ -42,11 +32,11 @@ local function instructions_of(run, agent, input, history)
 end
 
 -- Instructions first, then system messages and the window of the history, then the new input.
-local function first_messages(run, agent, input, options)
-  local history = run.session:history_messages()
+local function first_messages(run, agent, who, input, options)
+  local history = run:history_messages()
   local window = options.history_window or agent.history_window or run.definition.defaults.history_window
   local list = messages.complete(messages.window(history, window))
-  local all, text = core.list(#list + 8), instructions_of(run, agent, input, history)
+  local all, text = core.list(#list + 8), instructions_of(run, agent, who, input, history)
   if text and text ~= "" then all[1] = { role = "system", content = text } end
   table.move(list, 1, #list, #all + 1, all)
   local first_new = #all + 1
@@ -77,10 +67,8 @@ Driver.__index = Driver
 function Driver:take_output(reply)
   local agent = self.agent
   if agent.text_output then
-    local ok, value = agent.output:check(reply.text or "")
-    if ok then return value end
-    errors.raise("VALIDATION_ERROR", ("the answer of agent %q does not fit its output schema: %s"):format(agent.id,
-      first_issue(value)), { where = "agent_output", issues = value, agent_id = agent.id })
+    return invocation.checked(agent.output, reply.text or "", "agent_output",
+      ("the answer of agent %q"):format(agent.id), { agent_id = agent.id })
   end
   local ok, value = object_of(reply)
   if ok then ok, value = agent.output:check(value) end
@@ -90,7 +78,8 @@ function Driver:take_output(reply)
   end
   agent_loop.apply(self.state, {
     type = "invalid", issues = value, repair = repair_text(value),
-    message = ("the answer of agent %q does not fit its output schema: %s"):format(agent.id, first_issue(value)),
+    message = ("the answer of agent %q does not fit its schema: %s: %s"):format(agent.id, value[1].path,
+      value[1].message),
   })
   return nil
 end
@@ -154,6 +143,7 @@ function Driver:loop()
       task.check() -- a tool may have swallowed the abort, and no model is asked after it
       self:call_model()
     elseif action.type == "tools" then
+      budgets.add_tools(self.who.spending, #action.calls)
       tools.run(run, agent, self.who, action.calls, on_result)
     elseif action.type == "done" then
       local output = self:take_output(action.reply)
@@ -187,7 +177,8 @@ local function run_loop(driver, budget)
   if not wall_ms then return pcall(driver.loop, driver) end
   local ms = math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
   local ok, output = task.deadline(ms, "agent", driver.loop, driver)
-  if ok or driver.run:aborted() or not errors.is(output, "OPERATION_TIMEOUT") or output.meta.scope ~= "agent" then
+  local aborted = core.signal_aborted(task.current().signal)
+  if ok or aborted or not errors.is(output, "OPERATION_TIMEOUT") or output.meta.scope ~= "agent" then
     return ok, output
   end
   return false, failure_of(driver.agent, {
@@ -196,17 +187,24 @@ local function run_loop(driver, budget)
   })
 end
 
+-- The loop, and what is done when its time is up.
+local function perform(driver, budget)
+  local ok, output = run_loop(driver, budget)
+  if not ok then error(output, 0) end
+  return output
+end
+
 --- Runs the agent once within the run. Emits agent.started and agent.finished, always both.
----@param run table
+---@param run harness.Run
 ---@param agent table the agent's definition
 ---@param input any
----@param options table checked invoke options
+---@param options harness.InvocationOptions checked
 ---@return any output
 ---@return table[] messages of the turn, to be appended to the history
 function M.run(run, agent, input, options)
-  input = checked_input(agent, input)
-  local list, first_new = first_messages(run, agent, input, options)
-  local who, budget = { agent_id = agent.id, invocation_id = ulid() }, options.budget or agent.budget
+  input = invocation.agent_input(agent, input)
+  local who, budget = invocation.new(run, agent, options), options.budget or agent.budget
+  local list, first_new = first_messages(run, agent, who, input, options)
   local driver = setmetatable({ run = run, agent = agent, who = who }, Driver)
   driver.state = agent_loop.new {
     messages = list, first_new = first_new, max_steps = agent.max_steps or run.definition.defaults.max_steps,
@@ -215,15 +213,7 @@ function M.run(run, agent, input, options)
   driver.on_event = function(kind, text)
     return run:delta(kind, agent.id, who.invocation_id, driver.call_id, text)
   end
-  run:emit("agent.started", agent.id, who.invocation_id)
-  local span = run:span_agent(agent)
-  local ok, output = run_loop(driver, budget)
-  if span then run:end_span(span, not ok and output or nil) end
-  if not ok then
-    run:emit("agent.finished", agent.id, who.invocation_id, errors.serialize(run:final_error(output)))
-    error(output, 0)
-  end
-  run:emit("agent.finished", agent.id, who.invocation_id, nil, output)
+  local output = invocation.perform(run, agent, who, perform, driver, budget)
   return output, driver:new_messages(output)
 end
 

@@ -17,7 +17,7 @@ local COMMON <const> = {
     return rawget(ctx, "_run"):metrics(rawget(ctx, "agent_id"), rawget(ctx, "tool_id"))
   end,
   metadata = function(ctx)
-    return rawget(ctx, "_run"):metadata()
+    return rawget(ctx, "_who").metadata
   end,
   session_id = function(ctx)
     return rawget(ctx, "_run").session.id
@@ -46,21 +46,37 @@ local function class(name, getters)
   }
 end
 
+local function late(module, make)
+  return function(ctx) return require(module)[make](rawget(ctx, "_run"), rawget(ctx, "_who")) end
+end
+
+local models = late("harness.model_handle", "for_run")
+
+-- A snapshot of the conversation as it was when the agent began.
+local function history(ctx)
+  local list = rawget(ctx, "_history")
+  return { list = function() return rawget(ctx, "_run").session:copy_messages(list) end }
+end
+
 local ToolContext = class("harness.ToolContext", {
   idempotency_key = function(ctx)
     return rawget(ctx, "run_id") .. ":" .. rawget(ctx, "call_id")
   end,
 })
-local InstructionsContext = class("harness.AgentContext", {
-  history = function(ctx)
-    local list = rawget(ctx, "_history")
-    return { list = function() return rawget(ctx, "_run").session:copy_messages(list) end }
-  end,
+local InstructionsContext = class("harness.InstructionsContext", { history = history })
+local AgentContext = class("harness.AgentContext", { history = history, models = models })
+local WorkflowContext = class("harness.WorkflowContext", {
+  models = models,
+  agents = late("harness.nested", "for_run"),
+  step = function() return require("harness.step").run end,
+  sleep = function() return require("harness.step").sleep end,
+  sleep_until = function() return require("harness.step").sleep_until end,
+  wait = function() return require("harness.step").wait end,
 })
 
 ---@class harness.ToolContext
 ---@field signal harness.Signal aborted when the call is to stop
----@field logger table
+---@field logger harness.Logger
 ---@field metrics table
 ---@field metadata table what the caller of the run gave
 ---@field run_id string
@@ -69,30 +85,85 @@ local InstructionsContext = class("harness.AgentContext", {
 ---@field tool_id string
 ---@field call_id string
 ---@field idempotency_key string the same for every attempt of this call
----@field abort_reason fun(self): any
+---@field abort_reason fun(self: harness.ToolContext): any
 
 --- The context of a tool call. `_task` is set once its task exists.
 ---@param run harness.Run
----@param agent_id string
+---@param who harness.Invocation
 ---@param tool_id string
 ---@param call_id string
 ---@return harness.ToolContext
-function M.tool(run, agent_id, tool_id, call_id)
+function M.tool(run, who, tool_id, call_id)
   return setmetatable({
-    _run = run, run_id = run.id, agent_id = agent_id, tool_id = tool_id, call_id = call_id,
+    _run = run, _who = who, run_id = run.id, agent_id = who.agent_id, tool_id = tool_id, call_id = call_id,
   }, ToolContext)
 end
 
---- The context of an `instructions` function: input, history (a snapshot) and the common fields.
+---@class harness.InstructionsContext
+---@field input any
+---@field history { list: fun(self: table): table[] } a snapshot
+---@field signal harness.Signal
+---@field logger harness.Logger
+---@field metrics table
+---@field metadata table
+---@field run_id string
+---@field session_id string
+---@field agent_id string
+---@field abort_reason fun(self: harness.InstructionsContext): any
+
+--- The context of an `instructions` function.
 ---@param run harness.Run
----@param agent_id string
+---@param who harness.Invocation
 ---@param input any
----@param history table[] the stored messages
----@return table
-function M.instructions(run, agent_id, input, history)
+---@param history_list table[] the conversation
+---@return harness.InstructionsContext
+function M.instructions(run, who, input, history_list)
   return setmetatable({
-    _run = run, _history = history, run_id = run.id, agent_id = agent_id, input = input,
+    _run = run, _who = who, _history = history_list, run_id = run.id, agent_id = who.agent_id, input = input,
   }, InstructionsContext)
+end
+
+---@class harness.AgentContext: harness.InstructionsContext
+---@field models table<string, harness.ModelHandle>
+
+--- The context of a hand-written agent.
+---@param run harness.Run
+---@param who harness.Invocation
+---@param input any
+---@param history_list table[] the conversation
+---@return harness.AgentContext
+function M.agent(run, who, input, history_list)
+  return setmetatable({
+    _run = run, _who = who, _history = history_list, run_id = run.id, agent_id = who.agent_id, input = input,
+  }, AgentContext)
+end
+
+---@class harness.WorkflowContext
+---@field input any
+---@field agents table<string, harness.NestedAgent>
+---@field models table<string, harness.ModelHandle>
+---@field signal harness.Signal
+---@field logger harness.Logger
+---@field metrics table
+---@field metadata table
+---@field run_id string
+---@field session_id string
+---@field workflow_id string
+---@field step fun(self: table, id: string, fn: fun(info: harness.StepInfo): any, options?: harness.StepOptions): any
+---@field sleep fun(self: harness.WorkflowContext, ms: number)
+---@field sleep_until fun(self: harness.WorkflowContext, ms: number) until so many milliseconds since the epoch
+---@field wait fun(self: harness.WorkflowContext, name: string, options?: table): any needs a durable run
+---@field abort_reason fun(self: harness.WorkflowContext): any
+
+--- The context of a workflow.
+---@param run harness.Run
+---@param who harness.Invocation
+---@param input any
+---@return harness.WorkflowContext
+function M.workflow(run, who, input)
+  return setmetatable({
+    _run = run, _who = who, run_id = run.id, workflow_id = run.target, input = input,
+  }, WorkflowContext)
 end
 
 return M

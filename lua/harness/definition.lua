@@ -21,12 +21,6 @@ local tools = require "harness.definition_tools"
 
 local M = {}
 
---- What this version can do beyond agents with the default loop. What is off is `not_available`.
-M.FEATURES = {
-  workflows = false,
-  handler_agents = false,
-}
-
 M.DEFAULT_NAME = "agent-harness"
 
 --- The fields of a definition, in the order in which their problems are reported.
@@ -96,9 +90,8 @@ end
 
 ---Checks a definition. Raises HARNESS_CONFIG_ERROR with all its problems.
 ---@param t table
----@param features table<string, boolean>? instead of FEATURES
 ---@return harness.Definition
-function M.check(t, features)
+function M.check(t)
   local problems = fields.problems(M.SECTIONS)
   if type(t) ~= "table" then
     problems:wrong_type({}, "a table", t)
@@ -106,7 +99,7 @@ function M.check(t, features)
   end
   local clean, meant = fields.check(problems, {}, t, FIELDS)
   local c = {
-    problems = problems, namespace = names.namespace(), features = features or M.FEATURES,
+    problems = problems, namespace = names.namespace(),
     defaults = options.defaults(problems, { "defaults" }, clean.defaults),
   }
   local tool_map

@@ -50,8 +50,7 @@ end
 
 local HANDLER <const> = "a function run(ctx, input)"
 
-local function agent_fields(features)
-  local handler = fields.callable(HANDLER)
+local function agent_fields()
   return {
     model = { fields.string { not_empty = true, allowed = "the alias of a model" }, required = true },
     instructions = { instructions, required = true },
@@ -64,7 +63,7 @@ local function agent_fields(features)
     structured_retry = limit(0),
     budget = { fields.record(BUDGET, "a table of limits") },
     description = { fields.string() },
-    run = { features.handler_agents and handler or fields.not_available "an agent with a `run` of its own" },
+    run = { fields.callable(HANDLER) },
     skills = { fields.not_available "`skills` of an agent" },
     permissions = { fields.not_available "`permissions` of an agent" },
     on_permission = { fields.not_available "`on_permission` of an agent" },
@@ -73,8 +72,8 @@ local function agent_fields(features)
 end
 
 -- A hand-written agent asks its models itself.
-local function handler_fields(features)
-  local spec = agent_fields(features)
+local function handler_fields()
+  local spec = agent_fields()
   spec.run.required = true
   spec.instructions = { instructions }
   return spec
@@ -181,7 +180,6 @@ end
 ---@class harness.DefinitionContext
 ---@field problems harness.Problems
 ---@field namespace harness.Namespace
----@field features table<string, boolean>
 ---@field defaults table
 ---@field models table<string, table> the clean ones
 ---@field aliases table? of the models given at all; nil: cannot be known
@@ -203,7 +201,7 @@ end
 ---@param agents any
 ---@return table<string, table> clean
 function M.check_agents(c, agents)
-  local loop, handler = agent_fields(c.features), handler_fields(c.features)
+  local loop, handler = agent_fields(), handler_fields()
   return (names.check_map(c.problems, c.namespace, "agents", "agent", agents, function(path, id, given)
     return check_agent(c, path, id, given, given.run and handler or loop)
   end))
@@ -259,10 +257,6 @@ local WORKFLOW = {
 ---@param workflows any
 ---@return table<string, table> clean
 function M.check_workflows(c, workflows)
-  if not c.features.workflows then
-    if workflows ~= nil then fields.not_available "`workflows`"(c.problems, { "workflows" }, workflows) end
-    return {}
-  end
   local function check_one(path, id, given)
     local entry = fields.check(c.problems, path, given, WORKFLOW)
     entry.id = id

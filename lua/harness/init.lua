@@ -5,6 +5,7 @@ local errors = require "harness.errors"
 local json = require "harness.json"
 local task = require "harness.task"
 
+---@class harness.Module what each name is: types.lua
 local M = {}
 
 M.version = core.version

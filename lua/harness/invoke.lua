@@ -61,38 +61,65 @@ local function check_metadata(metadata)
   return json.decode(text) -- a copy: what the caller changes later does not reach the run
 end
 
+local function check_table(options)
+  if type(options) == "table" then return end
+  errors.raise("VALIDATION_ERROR", "the options of a run must be a table, got " .. type(options),
+    { where = "invoke_options", issues = EMPTY })
+end
+
+-- What the options of a run and of a nested agent have in common, as a copy.
+local function check_common(options)
+  check_count(options, "history_window")
+  check_count(options, "timeout_ms")
+  check_known(options)
+  check_budget(options.budget)
+  local signal = options.signal
+  if signal ~= nil and not signals.is(signal) then
+    bad("signal", "it must be a signal (abort_controller().signal or ctx.signal), got " .. type(signal))
+  end
+  return {
+    history_window = options.history_window, timeout_ms = options.timeout_ms, signal = signal,
+    metadata = check_metadata(options.metadata), budget = options.budget,
+  }
+end
+
+local function check_not_aborted(signal, what, scope)
+  if not signal or not signal.aborted then return end
+  errors.raise("OPERATION_CANCELLED", ("%s was not started: its signal was aborted before"):format(what),
+    { scope = scope }, signal.reason)
+end
+
 --- Checks the options and returns a copy of them. Raises VALIDATION_ERROR (where "invoke_options"),
 --- or OPERATION_CANCELLED (scope "run") when the given signal is aborted already.
 ---@param options table?
 ---@param kind "agent"|"workflow"
 ---@return table
 function M.check(options, kind)
-  if options == nil then return { } end
-  if type(options) ~= "table" then
-    errors.raise("VALIDATION_ERROR", "the options of a run must be a table, got " .. type(options),
-      { where = "invoke_options", issues = EMPTY })
-  end
-  check_count(options, "history_window")
-  check_count(options, "timeout_ms")
-  check_known(options)
-  check_budget(options.budget)
+  if options == nil then return {} end
+  check_table(options)
+  local checked = check_common(options)
   if options.durable ~= nil then
     if kind == "agent" then bad("durable", "agent_run: only a workflow can be durable") end
     bad("durable", "durable runs need a durable storage, which is not available yet")
   end
-  local signal = options.signal
-  if signal ~= nil and not signals.is(signal) then
-    bad("signal", "it must be a signal (abort_controller().signal or ctx.signal), got " .. type(signal))
+  checked.traceparent, checked.tracestate = options.traceparent, options.tracestate
+  check_not_aborted(checked.signal, "the run", "run")
+  return checked
+end
+
+local OF_THE_RUN <const> = { "durable", "traceparent", "tracestate" }
+
+--- The same for an agent that a workflow calls. What belongs to the run as a whole is refused.
+---@param options table?
+---@return table
+function M.check_nested(options)
+  if options == nil then return EMPTY end
+  check_table(options)
+  local checked = check_common(options)
+  for _, name in ipairs(OF_THE_RUN) do
+    if options[name] ~= nil then bad(name, "it belongs to the run; a nested agent is part of its workflow's") end
   end
-  local checked = {
-    history_window = options.history_window, timeout_ms = options.timeout_ms, signal = signal,
-    metadata = check_metadata(options.metadata), budget = options.budget,
-    traceparent = options.traceparent, tracestate = options.tracestate,
-  }
-  if signal and signal.aborted then
-    errors.raise("OPERATION_CANCELLED", "the run was not started: its signal was aborted before", { scope = "run" },
-      signal.reason)
-  end
+  check_not_aborted(checked.signal, "the agent", "agent")
   return checked
 end
 

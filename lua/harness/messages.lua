@@ -100,12 +100,14 @@ local function check_calls(issues, i, calls)
   end
 end
 
---- Checks messages that a user gives (history:replace). Raises VALIDATION_ERROR with all problems.
+--- Checks messages that a user gives. Raises VALIDATION_ERROR with all problems.
 ---@param list any
-function M.check(list)
+---@param where? string what the error names, default session_history
+function M.check(list, where)
+  where = where or "session_history"
   if type(list) ~= "table" then
-    errors.raise("VALIDATION_ERROR", "history:replace takes a list of messages, got " .. type(list),
-      { where = "session_history", issues = { { path = "$", message = "expected a list" } } })
+    errors.raise("VALIDATION_ERROR", "expected a list of messages, got " .. type(list),
+      { where = where, issues = { { path = "$", message = "expected a list" } } })
   end
   local issues = {}
   for i = 1, #list do
@@ -127,7 +129,7 @@ function M.check(list)
   end
   if #issues > 0 then
     errors.raise("VALIDATION_ERROR", ("message %s: %s"):format(issues[1].path:match "%d+", issues[1].message),
-      { where = "session_history", issues = issues })
+      { where = where, issues = issues })
   end
 end
 

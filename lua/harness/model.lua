@@ -10,6 +10,7 @@
 --- Only this layer retries (design 06): before the first delta was delivered, for errors that are
 --- retriable, with full jitter, within a budget of attempts and of time.
 
+local budget = require "harness.budget"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local task = require "harness.task"
@@ -25,6 +26,9 @@ local RETRY_BUDGET_MS <const> = 60000
 
 local EMPTY <const> = {}
 
+-- The operations that are no conversation: the provider's method, and what it needs.
+local NEEDS <const> = { embed = "embeddings", rerank = "rerank" }
+
 local PART_CAPABILITY <const> = { image = "vision_input", audio = "audio_input", file = "file_input" }
 
 local function missing(alias, capability)
@@ -33,13 +37,20 @@ local function missing(alias, capability)
     { alias = alias.id, method = capability, reason = "missing_capability" })
 end
 
+local function missing_method(alias, method)
+  errors.raise("MODEL_CAPABILITY_ERROR", ("the provider %q of model alias %q has no method %q"):format(
+    alias.provider.id, alias.id, method), { alias = alias.id, method = method, reason = "method_missing" })
+end
+
 -- Checked before anything reaches the provider, in the order of reference B, MOD-1.
 local function check_capabilities(alias, method, request)
   local has = alias.capabilities
-  if not has[method] then missing(alias, method) end
+  local needed = NEEDS[method] or method
+  if not has[needed] then missing(alias, needed) end
+  local messages = request.messages
+  if not messages then return end
   if request.tools and #request.tools > 0 and not has.tool_use then missing(alias, "tool_use") end
   if has.vision_input and has.audio_input and has.file_input then return end
-  local messages = request.messages
   for i = 1, #messages do
     local content = messages[i].content
     if type(content) == "table" then
@@ -62,6 +73,13 @@ local function merge(base, over)
 end
 
 local function wire_request(alias, method, call)
+  if NEEDS[method] then
+    return {
+      model = alias.model, method = method, input = call.input, dimensions = call.dimensions, query = call.query,
+      documents = call.documents, top_n = call.top_n, call_id = call.call_id,
+      provider_options = merge(alias.provider_options, call.provider_options),
+    }
+  end
   local defaults, options = alias.defaults or EMPTY, call.options
   local provider_options = alias.provider_options
   if defaults.provider_options then provider_options = merge(provider_options, defaults.provider_options) end
@@ -123,14 +141,13 @@ end
 
 -- Like pcall. Code that is not ours may swallow an abort: it gets a task that can be ended by force.
 local function generate(alias, request, on_event, timeout_ms)
-  local provider = alias.provider
-  if provider.cooperative then
-    return task.deadline(timeout_ms, "model", provider.generate, provider, request, on_event)
-  end
+  local provider, method = alias.provider, request.method
+  local perform = provider[NEEDS[method] and method or "generate"]
+  if provider.cooperative then return task.deadline(timeout_ms, "model", perform, provider, request, on_event) end
   local options = timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "model" } or EMPTY
-  local ok, reply = pcall(task.join, task.make(options, provider.generate, provider, request, on_event))
+  local ok, reply = pcall(task.join, task.make(options, perform, provider, request, on_event))
   if not ok then return false, reply end
-  return checked_reply(reply, provider, alias, request.method)
+  return checked_reply(reply, provider, alias, method)
 end
 
 local function is_retriable(err)
@@ -206,6 +223,8 @@ end
 
 local function completed(run, who, alias, request, reply, started_us)
   if alias.prices then reply.cost = cost_of(alias.prices, reply.usage) end
+  if who.spending then budget.add_reply(who.spending, reply) end
+  if request.completed then return request.completed(reply) end
   run:emit("model.completed", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id, reply.usage,
     reply.finish_reason, (core.now_us() - started_us) // 1000)
 end
@@ -223,6 +242,7 @@ end
 ---@field options? table temperature, max_tokens, …
 ---@field stream? boolean
 ---@field call_id string
+---@field completed? fun(reply: table) emits another event than model.completed
 
 -- A fallback that cannot stream is asked for the whole text.
 local function method_of(alias, method)
@@ -233,9 +253,9 @@ end
 --- Calls the model of an alias, then of its fallbacks. Emits model.started and model.completed or
 --- model.failed for each alias that is tried.
 ---@param run table the run, for events, usage and definition
----@param who { agent_id?: string, invocation_id?: string }
+---@param who harness.Invocation
 ---@param alias_id string
----@param method "text"|"text_stream"|"object"|"object_stream"
+---@param method "text"|"text_stream"|"object"|"object_stream"|"tool_use"|"embed"|"rerank"
 ---@param request harness.ModelRequest
 ---@param on_event? fun(kind: string, text: string)
 ---@return table reply
@@ -246,9 +266,14 @@ function M.call(run, who, alias_id, method, request, on_event)
   while true do
     local asked = method_of(alias, method)
     check_capabilities(alias, asked, request)
+    if NEEDS[asked] and not alias.provider[asked] then missing_method(alias, asked) end
+    if who.spending then
+      budget.check(who.spending)
+      budget.add_call(who.spending)
+    end
     local started_us = core.now_us()
     run:emit("model.started", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id)
-    local span = run:span_model(alias, asked)
+    local span = run:span_model(alias, asked, who.span)
     local ok, reply, err, delivered = pcall(call_alias, run, who, alias, asked, request, asked ~= "text" and on_event)
     if not ok then reply, err, delivered = nil, reply, true end
     if span then run:end_span_model(span, alias, reply, err) end

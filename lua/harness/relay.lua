@@ -18,6 +18,7 @@ local M = {}
 
 ---@class harness.Relay
 ---@field push fun(self: harness.Relay, event: any): boolean false when it came after the end
+---@field next fun(self: harness.Relay): any waits; nil at the end, or raises its error
 ---@field finish fun(self: harness.Relay, err: any?) the end; err is raised after the last event
 ---@field take fun(self: harness.Relay): any, string?, any the next event; or nil, "empty" or "end", the error
 ---@field len fun(self: harness.Relay): integer unread events

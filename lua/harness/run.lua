@@ -43,7 +43,7 @@ end
 --- Stores the events that wait to be. A failure is logged and counted, the run goes on.
 function Run:flush()
   local list = self.pending
-  if #list == 0 then return end
+  if #list == 0 or task.closing then return end -- a task that is ended by force cannot wait for a storage
   self.pending = core.list(FLUSH_AT)
   append_events(self, list)
 end
@@ -90,6 +90,16 @@ end
 
 -- ---- stopping -----------------------------------------------------------------------------
 
+--- The conversation as an agent that begins now sees it: what is stored, and in a workflow the turns of
+--- its agents that have ended.
+---@return table[]
+function Run:history_messages()
+  local stored, turns = self.session:history_messages(), self.turns
+  if not turns or #turns == 0 then return stored end
+  local list = table.move(stored, 1, #stored, 1, core.list(#stored + #turns))
+  return table.move(turns, 1, #turns, #list + 1, list)
+end
+
 --- Was the run told to stop?
 ---@return boolean
 function Run:aborted()
@@ -97,13 +107,24 @@ function Run:aborted()
   return t.state ~= "done" and core.signal_aborted(t.signal)
 end
 
---- The error that the run ends with for what escaped from its work (reference A 5.4).
-function Run:final_error(err)
-  local reason = self.forced_reason or core.signal_reason(self.task.signal)
+--- The error that something ends with for what escaped from it, when it was told to stop for a reason
+--- (reference A 5.4): a timeout wins over all; a cancellation is told as one.
+---@param reason any? nil: it was not, and the error stays what it is
+---@param err any
+---@param scope "run"|"workflow"|"agent"
+---@return any
+function M.final_error(reason, err, scope)
   if reason == nil then return err end
   if errors.is(reason, "OPERATION_TIMEOUT") then return reason end
   if errors.is(err, "OPERATION_CANCELLED") or errors.is(err, "OPERATION_TIMEOUT") then return err end
-  return errors.new("OPERATION_CANCELLED", "the run was cancelled", { scope = "run" }, reason)
+  return errors.new("OPERATION_CANCELLED", ("the %s was cancelled"):format(scope), { scope = scope }, reason)
+end
+
+--- The error that the run ends with.
+---@param err any what escaped from its work
+---@return any
+function Run:final_error(err)
+  return M.final_error(self.forced_reason or core.signal_reason(self.task.signal), err, "run")
 end
 
 --- Asks the run to stop; harmless when it has ended.

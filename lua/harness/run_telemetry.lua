@@ -68,30 +68,40 @@ function M.extend(Run)
     self.span:finish(err)
   end
 
-  function Run:span_agent(agent)
+  --- The span of a workflow's handler.
+  function Run:span_workflow()
     if not self.span then return nil end
-    self.agent_span = start_span(self, "invoke_agent " .. agent.id, {
-      ["gen_ai.operation.name"] = "invoke_agent", ["gen_ai.agent.name"] = agent.id, ["gen_ai.agent.id"] = agent.id,
-      ["harness.agent.id"] = agent.id, ["harness.agent.model"] = agent.model,
-      ["gen_ai.agent.description"] = agent.description,
-    }, self.span)
-    return self.agent_span
+    return start_span(self, "harness.workflow.run", { ["harness.workflow.id"] = self.target }, self.span)
   end
 
-  function Run:span_model(alias, method)
+  --- The span of one call of an agent, below that of the workflow if there is one.
+  function Run:span_agent(agent, parent)
     if not self.span then return nil end
-    local span = start_span(self, "chat " .. alias.model, {
-      ["gen_ai.operation.name"] = "chat", ["gen_ai.provider.name"] = alias.provider.id,
+    return start_span(self, "invoke_agent " .. agent.id, {
+      ["gen_ai.operation.name"] = "invoke_agent", ["gen_ai.agent.name"] = agent.id, ["gen_ai.agent.id"] = agent.id,
+      ["harness.agent.id"] = agent.id, ["harness.agent.model"] = agent.model,
+      ["gen_ai.agent.description"] = agent.description, ["harness.agent.has_handler"] = agent.run and true or nil,
+    }, parent or self.span)
+  end
+
+  local OPERATION <const> = { embed = "embeddings", rerank = "rerank" }
+
+  function Run:span_model(alias, method, parent)
+    if not self.span then return nil end
+    local operation = OPERATION[method] or "chat"
+    local span = start_span(self, operation .. " " .. alias.model, {
+      ["gen_ai.operation.name"] = operation ~= "rerank" and operation or nil,
+      ["gen_ai.provider.name"] = alias.provider.id,
       ["gen_ai.system"] = alias.provider.id, ["gen_ai.request.model"] = alias.model,
       ["harness.model.alias"] = alias.id, ["harness.model.method"] = method,
-    }, self.agent_span or self.span)
-    return { span = span, started_us = core.now_us() }
+    }, parent or self.span)
+    return { span = span, operation = operation, started_us = core.now_us() }
   end
 
   function Run:end_span_model(timed, alias, reply, err)
     local span, telemetry = timed.span, self.harness.telemetry
     local attrs = {
-      ["gen_ai.operation.name"] = "chat", ["gen_ai.provider.name"] = alias.provider.id,
+      ["gen_ai.operation.name"] = timed.operation, ["gen_ai.provider.name"] = alias.provider.id,
       ["gen_ai.request.model"] = alias.model, ["error.type"] = err and errors.serialize(err).code or nil,
     }
     telemetry:histogram("gen_ai.client.operation.duration", (core.now_us() - timed.started_us) / 1e6, attrs)
@@ -109,12 +119,12 @@ function M.extend(Run)
     span:finish(err)
   end
 
-  function Run:span_tool(call)
+  function Run:span_tool(call, parent)
     if not self.span then return nil end
     return start_span(self, "execute_tool " .. call.name, {
       ["gen_ai.operation.name"] = "execute_tool", ["gen_ai.tool.name"] = call.name,
       ["gen_ai.tool.call.id"] = call.id, ["harness.tool.id"] = call.name,
-    }, self.agent_span or self.span)
+    }, parent or self.span)
   end
 
   function Run:end_span(span, err) -- luacheck: no self

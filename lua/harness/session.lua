@@ -3,12 +3,13 @@
 --- A session's state is shared by all its facades (what `h:session(id)` returns); it lives as long as
 --- one of them, or a run, does.
 
-local agent_run = require "harness.agent_run"
+local agents = require "harness.agents"
 local chain = require "harness.chain"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local events = require "harness.events"
 local invoke = require "harness.invoke"
+local lookup = require "harness.lookup"
 local messages = require "harness.messages"
 local runs = require "harness.run"
 local streams = require "harness.stream"
@@ -141,30 +142,21 @@ end
 
 local function agent_work(agent)
   return function(run, input, options)
-    return agent_run.run(run, agent, input, options)
+    return agents.run(run, agent, input, options)
   end
 end
 
--- session.agents, session.workflows: handles made at the first access; an unknown name is an error.
+local function workflow_work(workflow)
+  return function(run, input, options)
+    return require("harness.workflow").run(run, workflow, input, options)
+  end
+end
+
 local function runnables(state, kind, definitions, code, make_work)
-  return setmetatable({}, {
-    __index = function(self, id)
-      local definition = definitions[id]
-      if not definition then
-        local names = {}
-        for name in pairs(definitions) do names[#names + 1] = name end
-        table.sort(names)
-        errors.raise(code, ("there is no %s %q; there are: %s"):format(kind, tostring(id),
-          #names > 0 and table.concat(names, ", ") or "none"), { [kind .. "_id"] = tostring(id) })
-      end
-      local runnable = setmetatable({
-        _state = state, _kind = kind, _id = id, _work = definition.work or make_work(definition),
-      }, Runnable)
-      definition.work = runnable._work
-      rawset(self, id, runnable)
-      return runnable
-    end,
-  })
+  return lookup.handles(definitions, kind, code, function(definition, id)
+    definition.work = definition.work or make_work(definition)
+    return setmetatable({ _state = state, _kind = kind, _id = id, _work = definition.work }, Runnable)
+  end)
 end
 
 -- ---- history ------------------------------------------------------------------------------
@@ -400,7 +392,7 @@ local LATE <const> = {
     return runnables(state, "agent", state.harness.definition.agents, "AGENT_NOT_FOUND", agent_work)
   end,
   workflows = function(state)
-    return runnables(state, "workflow", state.harness.definition.workflows, "WORKFLOW_NOT_FOUND")
+    return runnables(state, "workflow", state.harness.definition.workflows, "WORKFLOW_NOT_FOUND", workflow_work)
   end,
   history = function(state) return setmetatable({ _state = state }, History) end,
 }

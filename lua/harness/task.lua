@@ -53,9 +53,25 @@ local MAX_IDLE <const> = 256
 
 -- ---- workers ------------------------------------------------------------------------------
 
--- A worker runs one function after another, so that a task does not cost a new coroutine.
-local function worker(fn, ...)
-  return worker(yield(DONE, fn(...)))
+local function keep_results(t, n, ...)
+  t.n = n
+  if n <= 1 then t.value = ... else t.values = { ... } end
+end
+
+local function keep(...)
+  keep_results(current, select("#", ...), ...)
+end
+
+local worker
+
+local function idle()
+  return worker(yield(DONE))
+end
+
+-- A worker runs one function after another, so that a task does not cost a new coroutine. Its frame is
+-- given up (by a tail call) before it waits for the next one: nothing of the last one is held meanwhile.
+function worker(fn, ...)
+  return idle(keep(fn(...)))
 end
 
 local function take_worker()
@@ -186,11 +202,6 @@ local function ended(t)
   if t.failed then cancel_children(t, M.cancelled("task", "its parent failed", t.value)) end
 end
 
-local function keep_results(t, n, ...)
-  t.n = n
-  if n <= 1 then t.value = ... else t.values = { ... } end
-end
-
 local function note_failure(t, err)
   t.failed, t.value, t.n = true, err, 1
   if type(err) == "table" and errors.is(err) and (err.traceback or err.category == "cancelled") then return end
@@ -232,7 +243,6 @@ local function after_resume(t, ok, tag, ...)
       idle_count = idle_count + 1
       idle_workers[idle_count] = t.co
     end
-    keep_results(t, select("#", ...), ...)
     return ended(t)
   end
   if ok and tag == chain.EXIT then return exit_from(t, ...) end

@@ -104,7 +104,7 @@ function Call:emit_started()
   local input = self.call.arguments
   if run.readers[1] then input = messages.copy(input) end
   run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id, input)
-  self.span = run:span_tool(self.call)
+  self.span = run:span_tool(self.call, who.span)
 end
 
 -- Ends the call with an output (whose content for the model has been made) or an error.
@@ -134,7 +134,7 @@ function Call:start(group)
   end
   local run = self.run
   local timeout_ms = tool.timeout_ms or run.definition.defaults.tool_timeout_ms
-  local ctx = context.tool(run, self.who.agent_id, tool.id, self.call.id)
+  local ctx = context.tool(run, self.who, tool.id, self.call.id)
   local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
     tool.run, ctx, messages.copy(input))
   rawset(ctx, "_task", child)
@@ -204,7 +204,7 @@ end
 --- joined, each with its tool.finished.
 ---@param run table
 ---@param agent table the agent's definition
----@param who { agent_id: string, invocation_id: string }
+---@param who harness.Invocation
 ---@param calls table[]
 ---@param on_result fun(call: table, content: string)
 function M.run(run, agent, who, calls, on_result)

@@ -161,7 +161,7 @@ describe("a context", function()
 
   it("of nothing in particular has no task, and no reason to stop", function()
     local run = { id = "r", session = { id = "s" }, metadata = function() return {} end }
-    local ctx = context.tool(run, "a", "t", "c")
+    local ctx = context.tool(run, { agent_id = "a", metadata = {} }, "t", "c")
     assert.same({ "r", "s", "a", "t", "c", "r:c" },
       { ctx.run_id, ctx.session_id, ctx.agent_id, ctx.tool_id, ctx.call_id, ctx.idempotency_key })
     assert.is_nil(ctx:abort_reason())

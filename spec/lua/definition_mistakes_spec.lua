@@ -172,8 +172,6 @@ describe("definition", function()
     { build(with_agent { permissions = { bash = "deny" } }), "agents.helper.permissions", "not_available" },
     { build(with_agent { on_permission = print }), "agents.helper.on_permission", "not_available" },
     { build(with_agent { context = { compact = true } }), "agents.helper.context", "not_available" },
-    { build(with_agent { run = print }), "agents.helper.run", "not_available" },
-    { build(with_agent { run = print, instructions = NONE }), "agents.helper.run", "not_available" },
     { build(with_agent { max_steps = 0 }), "agents.helper.max_steps", "invalid_agent", nil,
       "must be an integer of at least 1, found the number 0" },
     { build(with_agent { max_steps = 2.5 }), "agents.helper.max_steps", "invalid_agent" },
@@ -208,7 +206,6 @@ describe("definition", function()
     } }, "agents.helper.model", "agent_model_capability_mismatch", "helper",
       'the model "slow", a fallback of "fast", lacks tool_use' },
 
-    { build { workflows = { reply = {} } }, "workflows", "not_available" },
     { build { mcp = { docs = {} } }, "mcp", "not_available" },
     { build { skills = { a = {} } }, "skills", "not_available" },
     { build { memory = { id = "m" } }, "memory", "not_available" },

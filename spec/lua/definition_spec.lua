@@ -5,10 +5,8 @@ local make = require "spec.support.definitions"
 local NONE, agent, build, model, provider, tool, with_agent
   = make.NONE, make.agent, make.build, make.model, make.provider, make.tool, make.with_agent
 
-local ALL_ON <const> = { workflows = true, handler_agents = true }
-
-local function failure(t, features)
-  return make.failure(definition.check, t, features)
+local function failure(t)
+  return make.failure(definition.check, t)
 end
 
 describe("definition", function()
@@ -303,7 +301,7 @@ describe("definition", function()
     assert.matches('models%["a\\10b"%]', failure(build { models = { ["a\nb"] = 5 } }).message)
   end)
 
-  describe("with workflows switched on", function()
+  describe("with workflows", function()
     local function workflow(changes)
       local t = { run = function() end }
       for key, value in pairs(changes or {}) do
@@ -315,13 +313,13 @@ describe("definition", function()
     it("takes them", function()
       local d = definition.check(workflow {
         input = s.object { mail = s.string() }, output = s.string(), version = "2", description = "d",
-      }, ALL_ON)
+      })
       local reply = d.workflows.reply
       assert.same({ "reply", "2", "d" }, { reply.id, reply.version, reply.description })
       assert.is_true((reply.input:check { mail = "x" }))
-      assert.is_nil(definition.check(workflow(), ALL_ON).workflows.reply.input)
-      assert.equal(3, definition.check(workflow { version = 3 }, ALL_ON).workflows.reply.version)
-      assert.same({}, definition.check(build(), ALL_ON).workflows)
+      assert.is_nil(definition.check(workflow()).workflows.reply.input)
+      assert.equal(3, definition.check(workflow { version = 3 }).workflows.reply.version)
+      assert.same({}, definition.check(build()).workflows)
     end)
 
     local cases = {
@@ -336,30 +334,26 @@ describe("definition", function()
     }
     for _, case in ipairs(cases) do
       it(("tells of %s at %s"):format(case[3], case[2]), function()
-        local err = failure(case[1], ALL_ON)
+        local err = failure(case[1])
         assert.equal(1, #err.meta.problems)
         assert.same({ case[2], case[3] }, { err.meta.path, err.meta.reason })
       end)
     end
   end)
 
-  describe("with hand-written agents switched on", function()
+  describe("with hand-written agents", function()
     it("takes them without instructions, and asks nothing of their model", function()
       local d = definition.check(build {
         models = model { provider = provider "embeddings" }.models,
         agents = { helper = { model = "fast", run = function() return 1 end } },
-      }, ALL_ON)
+      })
       assert.equal(1, d.agents.helper.run())
     end)
 
     it("still demands instructions of the others", function()
-      local err = failure(build(with_agent { instructions = NONE }), ALL_ON)
+      local err = failure(build(with_agent { instructions = NONE }))
       assert.equal("agents.helper.instructions", err.meta.path)
-      assert.equal("agents.helper.run", failure(build(with_agent { run = 5 }), ALL_ON).meta.path)
+      assert.equal("agents.helper.run", failure(build(with_agent { run = 5 })).meta.path)
     end)
-  end)
-
-  it("has the switches of this version", function()
-    for name in pairs(ALL_ON) do assert.is_boolean(definition.FEATURES[name]) end
   end)
 end)

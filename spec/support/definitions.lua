@@ -69,8 +69,8 @@ function M.with_agent(changes)
 end
 
 --- The error of a definition that is refused.
-function M.failure(check, t, features)
-  local ok, err = pcall(check, t, features)
+function M.failure(check, t)
+  local ok, err = pcall(check, t)
   assert(not ok, "the definition was taken")
   assert(errors.is(err, "HARNESS_CONFIG_ERROR"), tostring(err))
   return err

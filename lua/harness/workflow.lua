@@ -1,0 +1,60 @@
+--- Runs a workflow: checks its input, calls its handler with a context, checks its output.
+---
+--- The handler is code of the user's, so it has a task of its own below the run's: when it swallows an
+--- abort it is ended by force, and the run still comes to its one end.
+
+local budget = require "harness.budget"
+local context = require "harness.context"
+local errors = require "harness.errors"
+local invocation = require "harness.invocation"
+local messages = require "harness.messages"
+local task = require "harness.task"
+
+local M = {}
+
+local MAX_WALL_MS <const> = 1 << 52
+
+local function call_handler(run, workflow, who, input)
+  local wall_ms = run.spending and run.spending.limits.max_wall_ms
+  local ms = wall_ms and math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
+  local ctx = context.workflow(run, who, input)
+  local deadline = ms and { timeout_ms = ms, scope = "workflow" } or nil
+  local child = task.make(deadline, workflow.run, ctx, messages.copy(input))
+  rawset(ctx, "_task", child)
+  local ok, output = pcall(task.join, child)
+  if ok then return output end
+  if ms and not run:aborted() and errors.is(output, "OPERATION_TIMEOUT") and output.meta.scope == "workflow" then
+    budget.exceeded(run.spending, "max_wall_ms", ("taken longer than %d ms"):format(ms))
+  end
+  error(output, 0)
+end
+
+local function perform(run, workflow, who, input)
+  input = invocation.checked(workflow.input, input, "workflow_input",
+    ("the input of workflow %q"):format(workflow.id), { workflow_id = workflow.id })
+  local output = call_handler(run, workflow, who, input)
+  return invocation.checked(workflow.output, output, "workflow_output",
+    ("what workflow %q returned"):format(workflow.id), { workflow_id = workflow.id })
+end
+
+--- Runs the workflow as the work of the run.
+---@param run harness.Run
+---@param workflow table the workflow's definition
+---@param input any
+---@param options table checked invoke options
+---@return any output
+---@return table[] messages: the turns of the nested agents that succeeded, in the order of their ends
+function M.run(run, workflow, input, options)
+  run.turns = {}
+  run.spending = budget.new(options.budget, ("workflow %q"):format(workflow.id), nil, { workflow_id = workflow.id })
+  run.workflow_span = run:span_workflow()
+  local who = { spending = run.spending, metadata = run:metadata(), span = run.workflow_span }
+  local ok, output = pcall(perform, run, workflow, who, input)
+  if run.workflow_span then
+    run:end_span(run.workflow_span, not ok and run:final_error(output) or nil)
+  end
+  if not ok then error(output, 0) end
+  return output, run.turns
+end
+
+return M
