@@ -244,6 +244,13 @@ end
 ---@field call_id string
 ---@field completed? fun(reply: table) emits another event than model.completed
 
+-- A call that has begun and has no end yet: it gets one when its task is ended by force.
+local Open = { __close = function(open)
+  if open.done then return end
+  local reason = core.signal_reason(open.task.signal) or task.cancelled("model", "the model call was ended by force")
+  failed(open.run, open.who, open.alias, open.request, reason, open.started_us)
+end }
+
 -- A fallback that cannot stream is asked for the whole text.
 local function method_of(alias, method)
   local has = alias.capabilities
@@ -264,7 +271,7 @@ function M.call(run, who, alias_id, method, request, on_event)
   local alias, next_fallback = models[alias_id], 1
   local fallback = alias.fallback or EMPTY
   while true do
-    local asked = method_of(alias, method)
+    local asked = next_fallback == 1 and method or method_of(alias, method)
     check_capabilities(alias, asked, request)
     if NEEDS[asked] and not alias.provider[asked] then missing_method(alias, asked) end
     if who.spending then
@@ -273,8 +280,13 @@ function M.call(run, who, alias_id, method, request, on_event)
     end
     local started_us = core.now_us()
     run:emit("model.started", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id)
+    local open <close> = setmetatable({
+      run = run, who = who, alias = alias, request = request, started_us = started_us, task = task.current(),
+      done = false,
+    }, Open)
     local span = run:span_model(alias, asked, who.span)
     local ok, reply, err, delivered = pcall(call_alias, run, who, alias, asked, request, asked ~= "text" and on_event)
+    open.done = true
     if not ok then reply, err, delivered = nil, reply, true end
     if span then run:end_span_model(span, alias, reply, err) end
     if reply then

@@ -87,7 +87,7 @@ local function check_options(options)
     if not wanted then bad("options." .. tostring(name), "there is no such option") end
     local got = type_of(value)
     if got ~= wanted and not (wanted == "number" and got == "integer") then
-      bad("options." .. name, ("must be a %s, got %s"):format(wanted, got))
+      bad("options." .. name, ("must be %s %s, got %s"):format(wanted == "integer" and "an" or "a", wanted, got))
     end
   end
 end

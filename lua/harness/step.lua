@@ -44,7 +44,8 @@ local function claim_id(run, id)
 end
 
 local function option_error(id, path, allowed, value)
-  step_error(id, "invalid_options", ("step %q, option %s must be %s, got %s"):format(id, path, allowed, tostring(value)))
+  step_error(id, "invalid_options",
+    ("step %q, option %s must be %s, got %s"):format(id, path, allowed, tostring(value)))
 end
 
 local function check_integer(id, path, value, min)

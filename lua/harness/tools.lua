@@ -110,6 +110,7 @@ end
 -- Ends the call with an output (whose content for the model has been made) or an error.
 function Call:finish(output, err)
   local run, who = self.run, self.who
+  self.finished = true
   if self.span then run:end_span(self.span, err) end
   local serialized = err and errors.serialize(err)
   output = messages.copy(output) -- the handler may keep its own, and go on with it
@@ -138,7 +139,7 @@ function Call:start(group)
   local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
     tool.run, ctx, messages.copy(input))
   rawset(ctx, "_task", child)
-  child.tool_call = self
+  child.tool_call, self.child = self, child
   return true
 end
 
@@ -182,6 +183,7 @@ function Batch:start_more()
     self.next_call = i + 1
     local state = setmetatable({
       run = self.run, agent = self.agent, who = self.who, call = calls[i], tool = nil, started_us = 0, content = nil,
+      finished = false, child = nil,
     }, Call)
     self.states[i] = state
     state:start(group)
@@ -198,6 +200,17 @@ function Batch:on_end(child)
   if not core.signal_aborted(self.task.scope) then self:start_more() end
 end
 
+-- The task that waits for the calls is ended by force: those that have no end yet get one.
+Batch.__close = function(batch)
+  local reason
+  for _, call in pairs(batch.states) do
+    if not call.finished then
+      reason = reason or core.signal_reason(batch.task.signal) or task.cancelled("run", "the call was ended by force")
+      call:finish(nil, tool_error(batch.run, call.tool, reason, call.child))
+    end
+  end
+end
+
 --- Runs the calls, at most `max_parallel_tool_calls` at once; gives each result to on_result(call,
 --- content) in the order of the calls once all are there. Raises when the run is stopped or a tool
 --- raises a cancellation: then no further call is started, and those that run are cancelled and
@@ -211,7 +224,7 @@ function M.run(run, agent, who, calls, on_result)
   local t = task.waiting_task()
   task.check()
   local group = join.new_group(t)
-  local batch = setmetatable({
+  local batch <close> = setmetatable({
     run = run, task = t, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls),
     next_call = 1,
     ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,

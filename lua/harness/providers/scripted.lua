@@ -5,8 +5,8 @@
 ---       { text = "It is on its way." },
 ---     }
 ---
---- A turn: { text | chunks | object | tool_calls | error, usage?, finish_reason?, delay_ms?,
---- chunk_delay_ms?, reasoning? } or a function(request, n) that returns one. Turns are used in order;
+--- A turn: { text | chunks | object | tool_calls | embeddings | results | error, usage?, finish_reason?,
+--- delay_ms?, chunk_delay_ms?, reasoning? } or a function(request, n) that returns one. Turns are used in order;
 --- one call too many is a MODEL_ERROR with reason "script_exhausted".
 
 local errors = require "harness.errors"
@@ -47,11 +47,31 @@ local function tool_calls(value)
   end
 end
 
+-- What an embed call gets: one vector for each input.
+local function vectors(value)
+  if type(value) ~= "table" or #value == 0 then return "expected a list of vectors" end
+  for i, vector in ipairs(value) do
+    if type(vector) ~= "table" or type(vector[1]) ~= "number" then
+      return ("vector %d: expected a list of numbers"):format(i)
+    end
+  end
+end
+
+-- What a rerank call gets: scores of documents, by their 1-based index.
+local function scores(value)
+  if type(value) ~= "table" then return "expected a list of {index, score}, got " .. type(value) end
+  for i, result in ipairs(value) do
+    if type(result) ~= "table" or math.type(result.index) ~= "integer" or type(result.score) ~= "number" then
+      return ("result %d: expected a table {index, score}"):format(i)
+    end
+  end
+end
+
 -- Field -> what is wrong with its value.
 local TURN_FIELDS <const> = {
   text = of_type "string", chunks = strings, object = function() end, tool_calls = tool_calls,
   error = of_type "table", usage = of_type "table", finish_reason = of_type "string", delay_ms = milliseconds,
-  chunk_delay_ms = milliseconds, reasoning = of_type "string",
+  chunk_delay_ms = milliseconds, reasoning = of_type "string", embeddings = vectors, results = scores,
 }
 
 local CAPABILITIES <const> = {
@@ -70,8 +90,8 @@ local function check_turn(turn, n)
   for field, value in pairs(turn) do
     local problem_of = TURN_FIELDS[field]
     if not problem_of then
-      bad_turn(n, ("there is no field %q; a turn has one of text, chunks, object, tool_calls, error, and usage, "
-        .. "finish_reason, delay_ms, chunk_delay_ms, reasoning"):format(tostring(field)))
+      bad_turn(n, ("there is no field %q; a turn has one of text, chunks, object, tool_calls, embeddings, results, "
+        .. "error, and usage, finish_reason, delay_ms, chunk_delay_ms, reasoning"):format(tostring(field)))
     end
     local problem = problem_of(value)
     if problem then bad_turn(n, ("%s: %s"):format(field, problem)) end
@@ -145,7 +165,8 @@ local function remember(self, request)
   if self._record <= 0 then return end
   local n = self._count
   kept[(n - 1) % self._record + 1] = {
-    model = request.model, list = request.messages, n = request.count or #request.messages, tools = request.tools,
+    model = request.model, list = request.messages or {}, n = request.count or #(request.messages or ""),
+    tools = request.tools, input = request.input, query = request.query, documents = request.documents,
     schema = request.schema, options = request.options, provider_options = request.provider_options,
     tool_choice = request.tool_choice,
   }
@@ -160,7 +181,7 @@ local function recorded(self)
       out[#out + 1] = {
         model = entry.model, messages = table.move(entry.list, 1, entry.n, 1, {}), tools = entry.tools or {},
         schema = entry.schema, options = entry.options, provider_options = entry.provider_options,
-        tool_choice = entry.tool_choice,
+        tool_choice = entry.tool_choice, input = entry.input, query = entry.query, documents = entry.documents,
       }
     end
   end
@@ -175,20 +196,15 @@ local function check_once(self, turn, n)
   self._checked[turn] = true
 end
 
-function Scripted:generate(request, on_event)
+-- The turn of this call: its delay has passed, and it is no error.
+local function take_turn(self, request)
   local n = self._count + 1
   self._count = n
   remember(self, request)
-  local turn = self._next
-  if turn then
+  local turn = self._next or self._turns[n]
+  if type(turn) == "function" then
     turn = turn(request, n)
     check_once(self, turn, n)
-  else
-    turn = self._turns[n]
-    if type(turn) == "function" then
-      turn = turn(request, n)
-      check_once(self, turn, n)
-    end
   end
   if not turn then
     errors.raise("MODEL_ERROR", ("the scripted model has %d turns, and this is call %d"):format(#self._turns, n),
@@ -196,6 +212,11 @@ function Scripted:generate(request, on_event)
   end
   if turn.delay_ms then task.sleep(turn.delay_ms) end
   if turn.error then raise_error(self, request, turn.error) end
+  return turn, n
+end
+
+function Scripted:generate(request, on_event)
+  local turn, n = take_turn(self, request)
   if turn.reasoning and on_event then on_event("reasoning", turn.reasoning) end
   local text = speak(turn, on_event)
   local calls = turn.tool_calls and calls_of(turn, n) or nil
@@ -203,6 +224,25 @@ function Scripted:generate(request, on_event)
     text = text, object = turn.object, tool_calls = calls, usage = usage_of(turn),
     finish_reason = turn.finish_reason or (calls and "tool_calls") or "stop",
   }
+end
+
+function Scripted:embed(request)
+  local turn, n = take_turn(self, request)
+  if not turn.embeddings then bad_turn(n, "it was asked for embeddings, and the turn has none") end
+  local list = {}
+  for i, vector in ipairs(turn.embeddings) do list[i] = { index = i, vector = vector } end
+  return { embeddings = list, usage = usage_of(turn) }
+end
+
+function Scripted:rerank(request)
+  local turn, n = take_turn(self, request)
+  if not turn.results then bad_turn(n, "it was asked to rank documents, and the turn has no results") end
+  local list = {}
+  for i, result in ipairs(turn.results) do
+    local document = request.documents[result.index]
+    list[i] = { index = result.index, score = result.score, id = document and document.id }
+  end
+  return { results = list, usage = usage_of(turn) }
 end
 
 Scripted.__index = function(self, key)
