@@ -5,6 +5,10 @@ local signals = require "harness.signal"
 
 local M = {}
 
+local function late(module, make)
+  return function(ctx) return require(module)[make](rawget(ctx, "_run"), rawget(ctx, "_who")) end
+end
+
 -- What all contexts have, made at the first access and kept.
 local COMMON <const> = {
   signal = function(ctx)
@@ -19,6 +23,7 @@ local COMMON <const> = {
   metadata = function(ctx)
     return rawget(ctx, "_who").metadata
   end,
+  memory = late("harness.memory", "for_run"),
   session_id = function(ctx)
     return rawget(ctx, "_run").session.id
   end,
@@ -44,10 +49,6 @@ local function class(name, getters)
       return value
     end,
   }
-end
-
-local function late(module, make)
-  return function(ctx) return require(module)[make](rawget(ctx, "_run"), rawget(ctx, "_who")) end
 end
 
 local models = late("harness.model_handle", "for_run")
@@ -79,6 +80,7 @@ local WorkflowContext = class("harness.WorkflowContext", {
 ---@field logger harness.Logger
 ---@field metrics table
 ---@field metadata table what the caller of the run gave
+---@field memory harness.MemoryScopes
 ---@field run_id string
 ---@field session_id string
 ---@field agent_id string
@@ -106,6 +108,7 @@ end
 ---@field logger harness.Logger
 ---@field metrics table
 ---@field metadata table
+---@field memory harness.MemoryScopes
 ---@field run_id string
 ---@field session_id string
 ---@field agent_id string
@@ -146,6 +149,7 @@ end
 ---@field logger harness.Logger
 ---@field metrics table
 ---@field metadata table
+---@field memory harness.MemoryScopes
 ---@field run_id string
 ---@field session_id string
 ---@field workflow_id string

@@ -45,7 +45,7 @@ local FIELDS = {
   telemetry = { options.telemetry },
   mcp = { fields.not_available "`mcp`" },
   skills = { fields.not_available "`skills`" },
-  memory = { fields.not_available "`memory`" },
+  memory = { options.memory },
   sandbox = { fields.not_available "`sandbox`" },
   workspaces = { fields.not_available "`workspaces`" },
 }
@@ -83,6 +83,7 @@ end
 ---  definition_agents.prepare adds
 ---@field workflows table<string, table> { id, input?, output?, run, version?, description? }
 ---@field storage any? nil: the default is still to be made
+---@field memory any? nil: the storage keeps it
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
@@ -112,7 +113,7 @@ function M.check(t)
   if #requires > 0 then
     -- What is required may be what the default has.
     if t.storage == nil then storage = require("harness.storage").memory() end
-    options.check_requires(problems, requires, storage)
+    options.check_requires(problems, requires, storage, clean.memory)
   end
 
   local list = problems:list()
@@ -121,7 +122,7 @@ function M.check(t)
   return {
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
-    storage = storage, logger = clean.logger, telemetry = clean.telemetry or {},
+    storage = storage, memory = clean.memory, logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
   }
 end

@@ -94,6 +94,47 @@ function M.storage(problems, path, value)
   return nil
 end
 
+--- What a memory of one's own must have; memory_search only with the capability memory.search.
+M.MEMORY_METHODS = { "memory_get", "memory_put", "memory_delete", "memory_list" }
+
+-- What an adapter declares: a list, or a set.
+local function declared_by(adapter)
+  local set, ok, declared = {}, pcall(function() return adapter.capabilities end)
+  if not ok or type(declared) ~= "table" then return set end
+  for key, value in pairs(declared) do
+    if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
+  end
+  return set
+end
+
+---A memory adapter: a table with the memory methods of a storage, an id and capabilities.
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return any?
+function M.memory(problems, path, value)
+  local allowed = "a memory, a table with the memory methods of a storage"
+  if type(value) ~= "table" and type(value) ~= "userdata" then
+    problems:wrong_type(path, allowed, value)
+    return nil
+  end
+  local missing = missing_methods(value, M.MEMORY_METHODS)
+  if #missing > 0 then
+    complain_of_missing(problems, path, allowed, missing)
+    return nil
+  end
+  local id = value.id
+  if type(id) ~= "string" or not id:find "^[a-z][a-z0-9_.-]+$" or #id > 64 then
+    problems:add(fields.at(path, "id"), "invalid_memory_adapter",
+      "must be 2 to 64 lower-case letters, digits and _ . -, beginning with a letter")
+    return nil
+  end
+  if declared_by(value)["memory.kv"] then return value end
+  problems:add(fields.at(path, "capabilities"), "invalid_memory_adapter",
+    "must hold memory.kv, and memory.session, memory.run, … for the scopes that it knows", id)
+  return nil
+end
+
 -- Logger and telemetry ----------------------------------------------------------------------------
 
 ---A logger: the clean value is it behind redaction (logger.adapt).
@@ -158,23 +199,20 @@ M.telemetry = fields.record({
 M.requires = fields.list(fields.string { not_empty = true, allowed = "the name of a capability" },
   "a list of capabilities")
 
--- What an adapter declares: a list, or a set.
-local function declared_by(adapter)
-  local set, ok, declared = {}, pcall(function() return adapter.capabilities end)
-  if not ok or type(declared) ~= "table" then return set end
-  for key, value in pairs(declared) do
-    if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
-  end
-  return set
-end
-
 ---Checks that what is required is there; what is missing is one problem.
 ---@param problems harness.Problems
 ---@param required string[]
 ---@param storage any? nil: it is wrong itself, and its capabilities cannot be known
-function M.check_requires(problems, required, storage)
+---@param memory any? the adapter that stands in for the storage's memory
+function M.check_requires(problems, required, storage, memory)
   if storage == nil then return end
   local available, missing, seen = declared_by(storage), {}, {}
+  if memory then
+    for name in pairs(available) do
+      if name:find "^memory%." then available[name] = nil end
+    end
+    for name in pairs(declared_by(memory)) do available[name] = true end
+  end
   for _, name in ipairs(required) do
     if name and not available[name] and not seen[name] then missing[#missing + 1] = name end
     if name then seen[name] = true end

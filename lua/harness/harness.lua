@@ -143,13 +143,17 @@ end
 ---@return table
 function Harness:inspect()
   local def = self.definition
+  local adapters = {
+    { kind = "storage", id = self.storage.id or "storage", capabilities = list_of(self.storage.capabilities) },
+  }
+  if def.memory then
+    adapters[2] = { kind = "memory", id = def.memory.id, capabilities = list_of(def.memory.capabilities) }
+  end
   return {
     name = self.name,
     capabilities = list_of(self.storage.capabilities),
     required_capabilities = list_of(def.requires),
-    adapters = {
-      { kind = "storage", id = self.storage.id or "storage", capabilities = list_of(self.storage.capabilities) },
-    },
+    adapters = adapters,
     models = each(def.models, function(alias)
       return {
         provider = alias.provider.id, model = alias.model, capabilities = list_of(alias.capability_list),

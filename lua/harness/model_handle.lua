@@ -27,6 +27,10 @@ local M = {}
 ---@field provider table? what only this provider understands; give it back with the message
 
 ---@class harness.ModelHandle
+---@field text fun(self: harness.ModelHandle, request: table): harness.ModelReply the whole answer
+---@field object fun(self: harness.ModelHandle, request: table): harness.ModelReply an object of the schema
+---@field text_stream fun(self: harness.ModelHandle, request: table): harness.ModelStream while it is spoken
+---@field object_stream fun(self: harness.ModelHandle, request: table): harness.ModelStream while it grows
 local Handle = {}
 Handle.__index = Handle
 Handle.__name = "harness.ModelHandle"
@@ -88,18 +92,9 @@ local function stream(method)
   end
 end
 
---- The whole answer as text. Raises MODEL_ERROR, MODEL_CAPABILITY_ERROR, OPERATION_TIMEOUT, ….
----@type fun(self: harness.ModelHandle, request: table): harness.ModelReply
-Handle.text = chat "text"
---- An object of the schema.
----@type fun(self: harness.ModelHandle, request: table): harness.ModelReply
-Handle.object = chat "object"
---- The answer while it is spoken.
----@type fun(self: harness.ModelHandle, request: table): harness.ModelStream
-Handle.text_stream = stream "text_stream"
---- The object while it grows.
----@type fun(self: harness.ModelHandle, request: table): harness.ModelStream
-Handle.object_stream = stream "object_stream"
+-- They raise MODEL_ERROR, MODEL_CAPABILITY_ERROR, OPERATION_TIMEOUT, …; streams do so while they are read.
+Handle.text, Handle.object = chat "text", chat "object"
+Handle.text_stream, Handle.object_stream = stream "text_stream", stream "object_stream"
 
 local function mismatch(handle, reason, message)
   errors.raise("MODEL_ERROR", ("model %q: %s"):format(handle._alias, message),

@@ -208,6 +208,7 @@ end
 ---@field agents table<string, harness.Runnable>
 ---@field workflows table<string, harness.Runnable>
 ---@field history harness.History
+---@field memory harness.Memory
 local Session = {}
 Session.__name = "harness.Session"
 
@@ -395,6 +396,7 @@ local LATE <const> = {
     return runnables(state, "workflow", state.harness.definition.workflows, "WORKFLOW_NOT_FOUND", workflow_work)
   end,
   history = function(state) return setmetatable({ _state = state }, History) end,
+  memory = function(state) return require("harness.memory").for_session(state) end,
 }
 
 Session.__index = function(self, key)

@@ -53,7 +53,7 @@
 ---@field json fun(schema: table|boolean): harness.Schema JSON Schema as it is
 
 ---@class harness.StorageModule
----@field memory fun(): table kept in memory only
+---@field memory fun(): harness.Storage kept in memory only
 
 -- ---- definitions --------------------------------------------------------------------------
 

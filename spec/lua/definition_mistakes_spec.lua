@@ -208,7 +208,11 @@ describe("definition", function()
 
     { build { mcp = { docs = {} } }, "mcp", "not_available" },
     { build { skills = { a = {} } }, "skills", "not_available" },
-    { build { memory = { id = "m" } }, "memory", "not_available" },
+    { build { memory = 5 }, "memory", "wrong_type" },
+    { build { memory = { id = "m" } }, "memory", "wrong_type", nil, "lacks the methods memory_get" },
+    { build { memory = make.memory { id = "M" } }, "memory.id", "invalid_memory_adapter" },
+    { build { memory = make.memory { capabilities = { "memory.list" } } }, "memory.capabilities",
+      "invalid_memory_adapter", "mine" },
     { build { sandbox = print }, "sandbox", "not_available" },
     { build { workspaces = { a = 1 } }, "workspaces", "not_available" },
 

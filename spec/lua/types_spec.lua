@@ -60,6 +60,38 @@ end
 
 local objects
 
+-- The contexts of a workflow, of an agent below it, of its instructions and of a tool.
+local function make_contexts()
+  local seen = {}
+  local function keep(name)
+    return function(ctx)
+      seen[name] = ctx
+      ctx.signal = ctx.signal -- made while its task is there
+      return name == "harness.InstructionsContext" and "x" or "done"
+    end
+  end
+  local h = scripted.harness({ { tool_calls = { { name = "t" } } }, { text = "hi" } }, {
+    tools = { t = { description = "d", input = harness.schema.object {}, run = keep "harness.ToolContext" } },
+    agent = { instructions = keep "harness.InstructionsContext" },
+    definition = { workflows = { flow = { run = function(ctx)
+      seen["harness.NestedAgent"], seen["harness.ModelHandle"] = ctx.agents.helper, ctx.models.fast
+      return keep "harness.WorkflowContext"(ctx)
+    end } } },
+  })
+  h:session("a").workflows.flow:run()
+  h:session("b").agents.helper:run "x"
+  local own = harness.define {
+    models = { fast = { provider = harness.providers.scripted {}, model = "m" } },
+    agents = { own = { model = "fast", run = keep "harness.AgentContext" } },
+  }
+  own:session("c").agents.own:run "x"
+  for key in pairs(CLASSES["harness.InstructionsContext"]) do -- AgentContext: InstructionsContext
+    CLASSES["harness.AgentContext"][key] = CLASSES["harness.InstructionsContext"][key]
+  end
+  seen["harness.MemoryScopes"] = seen["harness.ToolContext"].memory
+  return seen
+end
+
 local function make_objects()
   local h = scripted.harness({ { text = "hi" } }, {})
   local session = h:session "s"
@@ -69,7 +101,7 @@ local function make_objects()
   stream:result()
   local ok, err = pcall(harness.error, "TOOL_ERROR", "x")
   assert(not ok)
-  return {
+  local all = {
     ["harness.Module"] = harness,
     ["harness.SchemaModule"] = harness.schema,
     ["harness.json"] = harness.json,
@@ -86,7 +118,10 @@ local function make_objects()
     ["harness.Matcher"] = harness.glob "*",
     ["harness.Error"] = err,
     ["harness.Logger"] = require("harness.logger").new {},
+    ["harness.Memory"] = session.memory,
   }
+  for name, object in pairs(make_contexts()) do all[name] = object end
+  return all
 end
 
 -- What a caller can call: functions of the table itself, and those that its metatable gives it. Other

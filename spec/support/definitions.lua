@@ -60,6 +60,15 @@ function M.model(changes)
     changes) } }
 end
 
+--- A memory of one's own that does nothing.
+function M.memory(changes)
+  local function nothing() end
+  local t = { id = "mine", capabilities = { "memory.kv" } }
+  for _, name in ipairs { "get", "put", "delete", "list" } do t["memory_" .. name] = nothing end
+  for key, value in pairs(changes) do t[key] = value end
+  return t
+end
+
 function M.with_tool(changes)
   return { tools = { find_order = M.tool(changes) } }
 end
