@@ -16,6 +16,7 @@ TRAP := -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 CFLAGS_rel    := -O2 -g
 CFLAGS_asan   := -O1 -g -fsanitize=address,undefined $(TRAP)
+CFLAGS_tsan   := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 CFLAGS_strict := -O2 -Werror
 CFLAGS_cov    := -O0 -g --coverage
 CFLAGS_fuzz   := -O1 -g -fsanitize=fuzzer-no-link,address,undefined $(TRAP) -w
@@ -25,11 +26,16 @@ FLAGS = $(CFLAGS_$(VARIANT)) $(CFLAGS)
 PKGS       := lua5.4 libuv libcjson libpcre2-8
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
 LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
 
 C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
+# What is in everything; the command, the embedding library and the module for a stock Lua add theirs.
+ENDS      := $(OBJ)/bindings/main.o $(OBJ)/bindings/luaopen.o $(filter $(OBJ)/bindings/embed%,$(O_FILES))
+COMMON    := $(filter-out $(ENDS),$(O_FILES)) $(OBJ)/modules_data.o
+EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
+ABI       := 0
 # The cov build counts lines of Lua too.
 COVERAGE  := $(if $(filter cov,$(VARIANT)),$(OBJ)/spec/support/coverage.o)
 LDFLAGS_cov := -Wl,--wrap=luaL_newstate
@@ -40,14 +46,14 @@ SETUP := @spec/support/setup.sh
 PEERS := @spec/support/peers.sh
 BUILD  = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-all: $(OUT)/harness-lua ## build build/harness-lua
+all: $(OUT)/harness-lua libraries ## build the command and the libraries
 
-$(OUT)/harness-lua: $(O_FILES) $(OBJ)/modules_data.o $(COVERAGE)
+$(OUT)/harness-lua: $(OBJ)/bindings/main.o $(COMMON) $(COVERAGE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
 
-$(OBJ)/%.o: %.c | packages
+$(OBJ)/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -58,8 +64,45 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(LUA_FILES) | packa
 	$(Q)sh bindings/embed.sh $(LUA_FILES) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
 
+libraries: $(OUT)/libharness.a $(OUT)/libharness.so $(OUT)/harness/core.so $(OUT)/harness.pc
+	@:
+
+$(OUT)/libharness.a: $(EMBEDDING)
+	@mkdir -p $(@D) && rm -f $@
+	$(if $(V),,@echo "  AR $@")
+	$(Q)ar rcs $@ $^
+
+$(OUT)/libharness.so: $(EMBEDDING) bindings/exports.map
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,-soname,libharness.so.$(ABI) -Wl,--version-script=bindings/exports.map \
+	  -Wl,--as-needed -o $@ $(EMBEDDING) $(LDLIBS)
+	$(Q)ln -sf libharness.so $@.$(ABI)
+
+# For a stock lua5.4, which brings the Lua library itself. build/harness.so is the same file under the
+# name that `require "harness"` looks for.
+$(OUT)/harness/core.so: $(OBJ)/bindings/luaopen.o $(COMMON)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,--as-needed -o $@ $^ $(filter-out -llua5.4,$(LDLIBS))
+	$(Q)ln -sf harness/core.so $(OUT)/harness.so
+
+$(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e "s|@VERSION@|$$(sed -n 's/^#define HARNESS_VERSION "\(.*\)"/\1/p' bindings/bindings.h)|" $< > $@
+
+# C programs that embed the engine, for specs and as examples.
+PROGRAMS := $(patsubst %.c,$(OUT)/%,$(wildcard spec/embed/*.c examples/*.c))
+programs: $(PROGRAMS)
+	@:
+
+$(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(PKG_CFLAGS) $(FLAGS) -Ibindings -o $@ $(@:$(OUT)/%=%).c $< $(LDLIBS)
+$(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
+
 # Everything of ours but the command's main: the fuzzers take from it what they need.
-build/fuzz/libfuzzed.a: $(filter-out %/main.o,$(O_FILES)) $(OBJ)/modules_data.o
+build/fuzz/libfuzzed.a: $(COMMON)
 	@mkdir -p $(@D) && rm -f $@
 	$(Q)ar rcs $@ $^
 
@@ -75,17 +118,22 @@ demo: ## the main job: an agent with tools, streamed to the terminal
 test: ## all specs, or one: SPEC=spec/x_spec.lua (TIMES=1 lists the slowest tests)
 	$(SETUP) build test
 	$(PEERS) test
-	$(BUILD)
+	$(BUILD) all programs
 	@spec/support/run.sh build/harness-lua $(SPEC)
 
 FACTOR ?= 10
 test-asan: ## the same with ASan, UBSan and leak check, heavy specs reduced by FACTOR=10
 	$(SETUP) build test
 	$(PEERS) test
-	$(BUILD) VARIANT=asan
+	$(BUILD) VARIANT=asan all programs
 	@HARNESS_SPEC_FACTOR=$(FACTOR) HARNESS_SPEC_TIMEOUT=600 \
 	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  spec/support/run.sh build/asan/harness-lua $(SPEC)
+
+test-tsan: ## several engines in several threads, under ThreadSanitizer
+	$(SETUP) build test
+	$(BUILD) VARIANT=tsan programs
+	@TSAN_OPTIONS=halt_on_error=1 build/tsan/spec/embed/threads && echo "1 passed, 0 failed"
 
 TIME ?= 60
 fuzz: ## the fuzzers, TIME=60 seconds each, or one: ONLY=sse; each has to find its planted bug too
@@ -97,7 +145,7 @@ run-fuzzers: build/fuzz/libfuzzed.a
 
 check: ## warnings as errors, clang-tidy, cppcheck, luacheck, shellcheck, formatting
 	$(SETUP) build check
-	$(BUILD) VARIANT=strict
+	$(BUILD) VARIANT=strict all programs
 	@CFLAGS='$(ALL_CFLAGS)' spec/support/check.sh
 
 bench: ## what the targets ask for, measured beside its peers; one row: ROW=relay
@@ -139,5 +187,5 @@ help: ## this list
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 -include $(O_FILES:.o=.d)
-.PHONY: all packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
+.PHONY: all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
         uninstall clean help

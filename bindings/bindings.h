@@ -27,11 +27,24 @@
 #define HARNESS_VERSION "0.1.0"
 
 struct http_client;
+struct http_driver;
+struct process_starter;
 struct task_timers;
+
+/* What a host may want otherwise (harness.h). Set before harness.core is opened; outlives the state. */
+struct core_host {
+    uv_loop_t *uv; /* NULL: a loop of its own */
+    bool no_environment;
+    bool no_threads;
+    const struct http_driver *http;        /* NULL: libcurl */
+    const struct process_starter *process; /* NULL: uv_spawn */
+};
+void core_set_host(lua_State *L, const struct core_host *host);
 
 /* One per Lua state; lives as a userdata in the registry and ends with the state. */
 struct core {
     struct loop *loop;
+    const struct core_host *host; /* NULL: none */
     lua_State *main;    /* the main thread of the state */
     lua_State *running; /* the coroutine that runs now, NULL between tasks */
     struct abort_pool *signals;
@@ -65,21 +78,21 @@ int bind_raise(lua_State *L, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Parts. */
-__attribute__((weak)) int bind_json(lua_State *L);
-__attribute__((weak)) int bind_schema(lua_State *L);
-__attribute__((weak)) int bind_glob(lua_State *L);
-__attribute__((weak)) int bind_relay(lua_State *L);
-__attribute__((weak)) int bind_http(lua_State *L);
-__attribute__((weak)) int bind_sse(lua_State *L);
-__attribute__((weak)) int bind_store(lua_State *L);
-__attribute__((weak)) int bind_process(lua_State *L);
-__attribute__((weak)) int bind_ulid(lua_State *L);
-__attribute__((weak)) int bind_text(lua_State *L);
+int bind_json(lua_State *L);
+int bind_schema(lua_State *L);
+int bind_glob(lua_State *L);
+int bind_relay(lua_State *L);
+int bind_http(lua_State *L);
+int bind_sse(lua_State *L);
+int bind_store(lua_State *L);
+int bind_process(lua_State *L);
+int bind_ulid(lua_State *L);
+int bind_text(lua_State *L);
 
 /* Ends all transfers and frees the HTTP client, if there is one. Part of bindings/http.c. */
-__attribute__((weak)) void core_close_http(struct core *core);
+void core_close_http(struct core *core);
 
 /* `require "harness.core"`; opening it again in the same state gives the same module. */
-int luaopen_harness_core(lua_State *L);
+__attribute__((visibility("default"))) int luaopen_harness_core(lua_State *L);
 
 #endif

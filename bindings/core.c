@@ -22,6 +22,7 @@
 
 static const char CORE_KEY = 0;    /* address: registry key of the core userdata */
 static const char MODULE_KEY = 0;  /* of the module table */
+static const char HOST_KEY = 0;    /* of the host's wishes, a light userdata */
 static const char FACTORY_KEY = 0; /* of the function that makes errors */
 
 enum { TIMER_CHUNK = 64, MAX_ERROR_TEXT = 1024 };
@@ -40,6 +41,11 @@ struct core *core_get(lua_State *L) {
     lua_pop(L, 1);
     if (!core) luaL_error(L, "harness.core has not been opened in this Lua state");
     return core;
+}
+
+void core_set_host(lua_State *L, const struct core_host *host) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)host);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &HOST_KEY);
 }
 
 int bind_raise(lua_State *L, const char *code, const char *format, ...) {
@@ -403,6 +409,13 @@ static int resume(lua_State *L) {
     return nresults + 1;
 }
 
+/* hosted() -> is this engine part of another program, which minds its own environment? */
+static int hosted(lua_State *L) {
+    const struct core_host *host = self(L)->host;
+    lua_pushboolean(L, host && host->no_environment);
+    return 1;
+}
+
 /* turn(wait) -> true while something can still happen */
 static int turn(lua_State *L) {
     lua_pushboolean(L, loop_turn(self(L)->loop, lua_toboolean(L, 1)));
@@ -570,6 +583,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"signal_watch", signal_watch},
     {"resume", resume},
     {"turn", turn},
+    {"hosted", hosted},
     {"list", list},
     {"interrupted", interrupted},
     {"interrupted_ever", interrupted_ever},
@@ -595,8 +609,8 @@ static const luaL_Reg PARTS[] = {
 static int core_gc(lua_State *L) {
     struct core *core = lua_touserdata(L, 1);
     core->closing = true;
-    if (core_close_http) core_close_http(core);
-    abort_pool_free(core->signals);
+    core_close_http(core);
+    if (core->signals) abort_pool_free(core->signals);
     for (uint32_t i = 0; i < core->timer_chunks; i++) free(core->timers[i]);
     free(core->timers);
     loop_free(core->loop);
@@ -604,9 +618,12 @@ static int core_gc(lua_State *L) {
     return 0;
 }
 
-static struct core *core_new(lua_State *L, uv_loop_t *host) {
+static struct core *core_new(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &HOST_KEY);
+    const struct core_host *host = lua_touserdata(L, -1);
+    lua_pop(L, 1);
     struct core *core = lua_newuserdatauv(L, sizeof *core, 0);
-    *core = (struct core){0};
+    *core = (struct core){.host = host};
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, core_gc);
     lua_setfield(L, -2, "__gc");
@@ -614,7 +631,7 @@ static struct core *core_new(lua_State *L, uv_loop_t *host) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     core->main = lua_tothread(L, -1);
     lua_pop(L, 1);
-    core->loop = loop_new(host);
+    core->loop = loop_new(host ? host->uv : NULL);
     core->signals = core->loop ? abort_pool_new(core->loop) : NULL;
     if (!core->signals) luaL_error(L, "cannot start the engine's loop: not enough memory");
     lua_pushvalue(L, -1);
@@ -636,7 +653,7 @@ static void make_watch_metatable(lua_State *L) {
 int luaopen_harness_core(lua_State *L) {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &MODULE_KEY) == LUA_TTABLE) return 1;
     lua_pop(L, 1);
-    core_new(L, NULL);
+    core_new(L);
     make_watch_metatable(L);
     lua_createtable(L, 0, 64);
     lua_pushvalue(L, -2);
@@ -644,7 +661,6 @@ int luaopen_harness_core(lua_State *L) {
     lua_pushliteral(L, HARNESS_VERSION);
     lua_setfield(L, -2, "version");
     for (const luaL_Reg *part = PARTS; part->name; part++) {
-        if (!part->func) continue;
         lua_pushcfunction(L, part->func);
         lua_call(L, 0, 1);
         lua_setfield(L, -2, part->name);

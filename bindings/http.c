@@ -128,8 +128,15 @@ static void read_limits(lua_State *L, struct http_request *request) {
 
 static struct http_client *client_of(lua_State *L) {
     struct core *core = core_get(L);
-    if (!core->http) core->http = http_client_new(core->loop, NULL);
+    if (core->http) return core->http;
+    const struct core_host *host = core->host;
+    core->http = http_client_new(core->loop, host ? host->http : NULL);
     if (!core->http) luaL_error(L, "not enough memory");
+    if (host) {
+        struct http_settings settings = {.no_environment = host->no_environment,
+                                         .no_threads = host->no_threads};
+        http_client_configure(core->http, &settings);
+    }
     return core->http;
 }
 

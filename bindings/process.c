@@ -79,7 +79,8 @@ static struct process_host *host_of(lua_State *L) {
         struct lua_host *owner = lua_newuserdatauv(L, sizeof *owner, 0);
         owner->host = NULL;
         luaL_setmetatable(L, HOST);
-        owner->host = process_host_new(core_get(L)->loop, NULL);
+        const struct core *core = core_get(L);
+        owner->host = process_host_new(core->loop, core->host ? core->host->process : NULL);
         if (!owner->host) luaL_error(L, "not enough memory");
         lua_pushvalue(L, -1);
         lua_setfield(L, LUA_REGISTRYINDEX, HOST ".one");

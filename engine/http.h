@@ -123,6 +123,7 @@ typedef void (*http_notify_fn)(void *user);
 /* Settings of a client; all zero is what a program wants. Copied. */
 struct http_settings {
     bool no_environment;  /* ignore *_proxy, no_proxy, SSL_CERT_FILE, CURL_CA_BUNDLE */
+    bool no_threads;      /* resolve no names: libuv does that on threads. Addresses work */
     const char *proxy;    /* for every request; NULL: none but the environment's; "": none */
     const char *no_proxy; /* hosts that are dialled directly, only together with proxy */
     const char *ca_file;

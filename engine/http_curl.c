@@ -209,12 +209,18 @@ static void on_found(struct lookup *lookup, void *user) {
     if (!ok) transfer_end(transfer, HTTP_ENOMEM, "not enough memory");
 }
 
-static bool resolve_names(struct curl_transfer *transfer) {
+/* False: failure tells why, when it is not lack of memory. */
+static bool resolve_names(struct curl_transfer *transfer, struct http_failure *failure) {
     for (int i = 0; i < transfer->name_count; i++) {
         struct curl_name *name = &transfer->names[i];
         int rc = resolver_find(transfer->driver->resolver, &name->lookup, name->host, on_found,
                                transfer);
         if (rc == RESOLVE_ENOMEM) return false;
+        if (rc == RESOLVE_FORBIDDEN)
+            return http_failure_set(failure, HTTP_ERESOLVE,
+                                    "could not resolve the name %.200s (the host allows no threads: "
+                                    "use an address, or a transport of its own)",
+                                    name->host);
         if (rc == RESOLVE_LATER) transfer->names_missing++;
         else if (!note_addresses(transfer, name)) return false;
     }
@@ -248,7 +254,7 @@ static void *driver_start(void *self, const struct http_request *request, struct
     transfer->owner = t;
     transfer->easy = driver->curl->easy_init();
     if (transfer->easy && set_callbacks(transfer) == CURLE_OK &&
-        curl_transfer_setup(transfer, request, failure) && resolve_names(transfer))
+        curl_transfer_setup(transfer, request, failure) && resolve_names(transfer, failure))
         return transfer;
     transfer_free(transfer);
     return NULL;
@@ -333,6 +339,7 @@ bool http_curl_driver(struct loop *loop, const struct http_settings *settings,
     driver->curl = curl;
     driver->connections = curl_loop_new(loop, curl, on_done);
     driver->resolver = resolver_new(loop);
+    if (driver->resolver && settings->no_threads) resolver_forbid(driver->resolver);
     if (!driver->connections || !driver->resolver || !apply_settings(driver, settings)) {
         driver_free(driver);
         return false;

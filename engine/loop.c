@@ -21,6 +21,8 @@ struct loop {
     uint64_t next_order;
     struct ready ready;
     size_t ops;
+    loop_turn_fn on_turn;
+    void *on_turn_user;
     int open_handles;
     bool manual;
     uint64_t manual_now_ms;
@@ -40,7 +42,8 @@ static void on_no_wait(uv_idle_t *idle) {
 /* uv_run fires timers before it waits: whom they woke must not wait for the next I/O. */
 static void on_before_wait(uv_prepare_t *prepare) {
     struct loop *loop = prepare->data;
-    if (ready_empty(&loop->ready)) uv_idle_stop(&loop->no_wait);
+    bool more = loop->on_turn && loop->on_turn(loop->on_turn_user);
+    if (!more && ready_empty(&loop->ready)) uv_idle_stop(&loop->no_wait);
     else uv_idle_start(&loop->no_wait, on_no_wait);
 }
 
@@ -62,7 +65,6 @@ struct loop *loop_new(uv_loop_t *host) {
     uv_prepare_start(&loop->before_wait, on_before_wait);
     uv_unref((uv_handle_t *)&loop->before_wait);
     uv_idle_init(loop->uv, &loop->no_wait);
-    uv_unref((uv_handle_t *)&loop->no_wait);
     loop->open_handles = 3;
     if (uv_async_init(loop->uv, &loop->wakeup, on_wakeup) == 0) {
         uv_unref((uv_handle_t *)&loop->wakeup);
@@ -262,6 +264,15 @@ bool loop_turn(struct loop *loop, bool wait) {
     bool may_wait = wait && ready_empty(&loop->ready);
     int more = uv_run(loop->uv, may_wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
     return more != 0 || !ready_empty(&loop->ready);
+}
+
+void loop_on_turn(struct loop *loop, loop_turn_fn fn, void *user) {
+    loop->on_turn = fn;
+    loop->on_turn_user = user;
+}
+
+void loop_keep_turning(struct loop *loop) {
+    if (!ready_empty(&loop->ready)) uv_idle_start(&loop->no_wait, on_no_wait);
 }
 
 void loop_wakeup(struct loop *loop) {

@@ -72,6 +72,15 @@ size_t loop_timers(const struct loop *loop);
  * when the ready queue holds something. Returns false when nothing is left that could happen. */
 bool loop_turn(struct loop *loop, bool wait);
 
+/* For an engine on the host's loop: fn is called in each of its turns, before it waits; true keeps it
+ * from waiting. */
+typedef bool (*loop_turn_fn)(void *user);
+void loop_on_turn(struct loop *loop, loop_turn_fn fn, void *user);
+
+/* For an engine on the host's loop, after something was made ready from outside of its turns: keeps that
+ * loop alive and from waiting until the queue is empty. */
+void loop_keep_turning(struct loop *loop);
+
 /* Wakes a loop_turn that waits. The one function that any thread may call. */
 void loop_wakeup(struct loop *loop);
 

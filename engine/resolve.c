@@ -55,6 +55,7 @@ struct host_entry {
 
 struct resolver {
     struct loop *loop;
+    bool forbidden;
     struct mailbox *mailbox;
     uv_async_t bell;
     struct host_entry *entries; /* the newest first */
@@ -354,12 +355,17 @@ static bool needs_no_resolving(const char *host) {
            (len > tail && strcasecmp(host + len - tail, ".localhost") == 0);
 }
 
+void resolver_forbid(struct resolver *resolver) {
+    resolver->forbidden = true;
+}
+
 int resolver_find(struct resolver *resolver, struct lookup *lookup, const char *host, lookup_fn fn,
                   void *user) {
     assert(!lookup->entry);
     *lookup = (struct lookup){.fn = fn, .user = user};
     lookup->addresses = "";
     if (needs_no_resolving(host)) return RESOLVE_NOW;
+    if (resolver->forbidden) return RESOLVE_FORBIDDEN;
     struct host_entry *entry = entry_find(resolver, host);
     if (!entry) entry = entry_new(resolver, host);
     if (!entry) return RESOLVE_ENOMEM;

@@ -16,7 +16,7 @@
 
 #include "loop.h"
 
-enum { RESOLVE_NOW, RESOLVE_LATER, RESOLVE_ENOMEM };
+enum { RESOLVE_NOW, RESOLVE_LATER, RESOLVE_ENOMEM, RESOLVE_FORBIDDEN };
 enum { RESOLVE_TTL_MS = 60000, RESOLVE_MAX_THREADS = 32 };
 
 struct resolver;
@@ -45,6 +45,9 @@ struct lookup {
 struct resolver *resolver_new(struct loop *loop);
 /* Forgets all lookups without calling anybody. What a name server still owes is thrown away. */
 void resolver_free(struct resolver *resolver);
+
+/* From now on names are RESOLVE_FORBIDDEN, since asking for one takes a thread; addresses are not. */
+void resolver_forbid(struct resolver *resolver);
 
 int resolver_find(struct resolver *resolver, struct lookup *lookup, const char *host, lookup_fn fn,
                   void *user);

@@ -156,7 +156,7 @@ local function chosen_level(option)
     if not RANK[option] then error(('there is no log level "%s"'):format(tostring(option)), 3) end
     return option
   end
-  local named = os.getenv(M.ENV)
+  local named = not M.hosted and os.getenv(M.ENV) or nil
   if named == nil or named == "" then return M.DEFAULT_LEVEL end
   local level = named:lower()
   if RANK[level] then return level end
@@ -177,7 +177,7 @@ function M.new(options)
   options = options or {}
   local level, unknown = chosen_level(options.level)
   local sink = {
-    write = options.write or to_stderr,
+    write = options.write or M.write or to_stderr,
     now = options.now or require("harness.core").wall_ms,
     encode = options.encode or core_encode(),
     lost = 0,

@@ -6,11 +6,18 @@ local nearest = require "harness.nearest"
 
 local M = {}
 
-local function raise_unknown(code, kind, id, known)
+--- Raises the error about an id that is not known, with the likely one or all that there are.
+---@param code string
+---@param kind string for the message
+---@param id any
+---@param known table<string, any>
+---@param field? string the meta field that holds the id, default <kind>_id
+function M.unknown(code, kind, id, known, field)
   local names = {}
   for name in pairs(known) do names[#names + 1] = name end
   errors.raise(code, ('there is no %s "%s"%s'):format(kind, tostring(id),
-    nearest.hint(tostring(id), names, kind .. "s")), { [kind .. "_id"] = tostring(id), reason = "unknown_reference" })
+    nearest.hint(tostring(id), names, kind .. "s")),
+    { [field or kind .. "_id"] = tostring(id), reason = "unknown_reference" })
 end
 
 --- The table of handles for `known`, a map from id to definition.
@@ -23,7 +30,7 @@ function M.handles(known, kind, code, make)
   return setmetatable({}, {
     __index = function(self, id)
       local definition = known[id]
-      if not definition then raise_unknown(code, kind, id, known) end
+      if not definition then M.unknown(code, kind, id, known) end
       local handle = make(definition, id)
       rawset(self, id, handle)
       return handle

@@ -291,6 +291,8 @@ local function body(run, work, input)
   run:emit("run.started", run.kind, run.target, run.session.id)
   local done, output, list = xpcall(work, with_trace, run, input, run.options)
   if done then return terminate(run, true, output, list) end
+  -- For lack of memory Lua calls no message handler: then it is the message itself.
+  if type(output) ~= "table" then return terminate(run, false, output) end
   terminate(run, false, output[1], nil, output.trace)
 end
 

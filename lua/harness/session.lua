@@ -123,11 +123,20 @@ local Runnable = {}
 Runnable.__index = Runnable
 Runnable.__name = "harness.Runnable"
 
+--- Starts it at once; for those who wait in their own way.
+---@param input any
+---@param options? table
+---@param reader? userdata a queue that gets the events from the first
+---@return harness.Run
+function Runnable:start(input, options, reader)
+  return start(self._state, self._kind, self._id, self._work, input, options, reader)
+end
+
 --- Runs it and waits; returns the output or raises the run's error.
 ---@param input any
 ---@param options? table
 function Runnable:run(input, options)
-  return start(self._state, self._kind, self._id, self._work, input, options):result()
+  return self:start(input, options):result()
 end
 
 --- Starts it at once and returns a stream of its events.
@@ -136,7 +145,7 @@ end
 ---@return harness.Stream
 function Runnable:stream(input, options)
   local queue = streams.new_queue()
-  local run = start(self._state, self._kind, self._id, self._work, input, options, queue)
+  local run = self:start(input, options, queue)
   return streams.of_run(run, queue)
 end
 

@@ -94,24 +94,41 @@ local function at_end(self)
   return nil
 end
 
---- The next event, waiting for it; nil after the last one. Raises the run's error after the last.
----@return table?
-function Stream:next()
+-- The next event that is there, else nil and "empty" or "end".
+local function take(self)
   local event = from_backlog(self)
   if event then return event end
   local queue = self._queue
-  if not queue then return at_end(self) end
+  if not queue then return nil, "end" end
   while true do
     local state
     event, state = queue:take()
-    if event then
-      if not event.seq then return overflow(self, event) end
-      if not self._after or event.seq > self._after then return event end
-    elseif state == "end" then
-      return at_end(self)
-    else
-      task.wait(queue)
-    end
+    if not event then return nil, state end
+    if not event.seq then return overflow(self, event) end
+    if not self._after or event.seq > self._after then return event end
+  end
+end
+
+--- For those who do not wait, such as a host in its frame loop: the next event; or nil and "empty", then
+--- token is queued once there is one; or nil and "end".
+---@param token integer
+---@return table? event
+---@return string? state
+function Stream:poll(token)
+  while true do
+    local event, state = take(self)
+    if event or state == "end" or not self._queue:arm(token) then return event, state end
+  end
+end
+
+--- The next event, waiting for it; nil after the last one. Raises the run's error after the last.
+---@return table?
+function Stream:next()
+  while true do
+    local event, state = take(self)
+    if event then return event end
+    if state == "end" then return at_end(self) end
+    task.wait(self._queue)
   end
 end
 

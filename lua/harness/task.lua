@@ -683,6 +683,30 @@ local function drain()
   end
 end
 
+--- Does ready work until about budget_us are used or none is left; for those who own the loop. Only
+--- outside of tasks.
+---@param budget_us integer
+---@return integer ready how much is left
+---@return integer longest_us the longest single resume
+function M.step(budget_us)
+  local now_us = core.now_us
+  local from = now_us()
+  local last, longest = from, 0
+  repeat
+    local token, index = take()
+    if not token then break end
+    local t = tasks[index]
+    if t and t.token == token then
+      if probe then probe(t) end
+      wake(t)
+    end
+    local now = now_us()
+    longest = math.max(longest, now - last)
+    last = now
+  until last - from >= budget_us
+  return core.ready_count(), longest
+end
+
 local function deadlock(t)
   core.signal_abort(t.signal, errors.new("OPERATION_CANCELLED",
     "nothing is left that could wake this task: it waits for something that cannot happen any more",

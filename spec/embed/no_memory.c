@@ -1,0 +1,114 @@
+/* no_memory.c - an allocator that fails at the k-th allocation, once or from then on, for every k of a
+ * small run: never a crash, never a leak, always an error that says so. */
+#include "check.h"
+
+struct stingy {
+    long count;   /* allocations so far */
+    long fail_at; /* 0: never */
+    bool for_good;
+    size_t held;
+};
+
+static void *stingy_allocate(void *user, void *block, size_t old_size, size_t new_size) {
+    struct stingy *stingy = user;
+    if (!block) old_size = 0;
+    if (!new_size) {
+        free(block);
+        stingy->held -= old_size;
+        return NULL;
+    }
+    if (new_size > old_size) {
+        stingy->count++;
+        bool fails = stingy->for_good ? stingy->count >= stingy->fail_at : stingy->count == stingy->fail_at;
+        if (stingy->fail_at && fails) return NULL;
+    }
+    void *moved = realloc(block, new_size);
+    if (moved) stingy->held += new_size - old_size;
+    return moved;
+}
+
+struct outcome {
+    int made, loaded, started, done;
+    bool told; /* every failure was told */
+};
+
+/* A small program of a host's, whatever fails. */
+static struct outcome live(struct stingy *stingy) {
+    struct outcome outcome = {.told = true};
+    harness_error error = HARNESS_ERROR_INIT;
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.allocate = stingy_allocate;
+    options.allocate_user = stingy;
+    harness_engine *engine = harness_new(&options, &error);
+    if (!engine) {
+        outcome.told = error.status < 0 && error.message[0];
+        return outcome;
+    }
+    outcome.made = 1;
+    if (harness_load_buffer(engine, SCRIPT, strlen(SCRIPT), "case.lua", &error) == HARNESS_OK) outcome.loaded = 1;
+    else outcome.told = error.status < 0 && error.message[0];
+    struct seen seen = {0};
+    harness_request request = HARNESS_REQUEST_INIT;
+    request.session = "s";
+    request.target = "guard";
+    request.input_json = "\"x\"";
+    request.on_event = seen_event;
+    request.on_done = seen_done;
+    request.user = &seen;
+    harness_run *run = outcome.loaded ? harness_start(engine, &request, &error) : NULL;
+    if (run) {
+        outcome.started = 1;
+        int rc = 0;
+        for (int i = 0; i < 3000 && !seen.done && rc >= 0; i++) rc = harness_wait(engine, 100);
+        if (rc < 0) CHECK_INT(HARNESS_ENOMEM, rc);
+        CHECK(seen.done == 1);
+        outcome.done = seen.state == HARNESS_SUCCEEDED;
+        if (!outcome.done) outcome.told = strstr(seen.last, "memory") != NULL || strstr(seen.last, "\"code\"") != NULL;
+    } else if (outcome.loaded) {
+        outcome.told = error.status < 0 && error.message[0];
+    }
+    CHECK_INT(0, harness_free(engine));
+    CHECK(!run || seen.done == 1);
+    return outcome;
+}
+
+static void fails_at_every_allocation(bool for_good) {
+    struct stingy plain = {0};
+    struct outcome outcome = live(&plain);
+    CHECK(outcome.done);
+    CHECK_INT(0, plain.held);
+    long total = plain.count;
+    /* Those of the set-up are many and alike; each at a distance that is no multiple of a pattern. */
+    long step = 1 + total / check_count(400, (int)total);
+    int counts[4] = {0};
+    long tried = 0;
+    for (long k = 1; k <= total; k += step, tried++) {
+        struct stingy stingy = {.fail_at = k, .for_good = for_good};
+        outcome = live(&stingy);
+        if (stingy.held || !outcome.told) {
+            printf("at allocation %ld: %zu bytes are left, told: %d\n", k, stingy.held, outcome.told);
+            check_failed(__FILE__, __LINE__, "a failed allocation was not survived");
+        }
+        counts[outcome.made + outcome.loaded + outcome.done]++;
+    }
+    printf("%s: %ld of %ld allocations failed %s; %d not made, %d not loaded, %d not run, %d ran all the same\n",
+           check_name, tried, total, for_good ? "for good" : "once", counts[0], counts[1], counts[2], counts[3]);
+}
+
+static void fails_once(void) {
+    fails_at_every_allocation(false);
+}
+
+static void fails_for_good(void) {
+    fails_at_every_allocation(true);
+}
+
+static const struct check_case CASES[] = {
+    {"an allocation that fails once", fails_once},
+    {"allocations that fail from then on", fails_for_good},
+    {NULL, NULL},
+};
+
+int main(int argc, char **argv) {
+    return check_main(argc, argv, CASES);
+}
