@@ -8,6 +8,7 @@
 -- it runs on a real one.
 
 local harness = require "harness"
+local model = require "model" -- beside this file
 local s = harness.schema
 
 local ORDERS = {
@@ -15,34 +16,22 @@ local ORDERS = {
   ["8"] = { status = "being packed", carrier = "none yet", total = 9.99 },
 }
 
-local function model()
-  local key, url = os.getenv "OPENAI_API_KEY", os.getenv "OPENAI_BASE_URL"
-  if key or url then
-    return {
-      provider = harness.providers.openai { api_key = key, base_url = url },
-      model = os.getenv "OPENAI_MODEL" or "gpt-5-mini",
-    }
-  end
-  return {
-    model = "canned",
-    provider = harness.providers.scripted {
-      {
-        tool_calls = {
-          { name = "find_order", arguments = { id = "7" } },
-          { name = "find_order", arguments = { id = "8" } },
-        },
-      },
-      {
-        chunks = { "Order 7 ", "was shipped ", "with Hermes; ", "order 8 ", "is being ", "packed." },
-        chunk_delay_ms = 60, usage = { input_tokens = 120, output_tokens = 18 },
-      },
+local CANNED = {
+  {
+    tool_calls = {
+      { name = "find_order", arguments = { id = "7" } },
+      { name = "find_order", arguments = { id = "8" } },
     },
-  }
-end
+  },
+  {
+    chunks = { "Order 7 ", "was shipped ", "with Hermes; ", "order 8 ", "is being ", "packed." },
+    chunk_delay_ms = 60, usage = { input_tokens = 120, output_tokens = 18 },
+  },
+}
 
 return harness.define {
   name = "support",
-  models = { fast = model() },
+  models = { fast = model(CANNED) },
   tools = {
     find_order = {
       description = "Looks up an order by its number.",
