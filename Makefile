@@ -167,7 +167,7 @@ coverage: ## lines and branches that the specs reach
 	@spec/support/coverage.sh $(SPEC)
 
 format: ## lay the C files out as .clang-format says
-	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c)
+	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c spec/embed/*.[ch] examples/*.c)
 
 DOC := $(DESTDIR)$(PREFIX)/share/doc/harness-lua
 install: all ## put the command below PREFIX=/usr/local (DESTDIR= for packagers)

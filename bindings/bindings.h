@@ -45,8 +45,8 @@ void core_set_host(lua_State *L, const struct core_host *host);
 struct core {
     struct loop *loop;
     const struct core_host *host; /* NULL: none */
-    lua_State *main;    /* the main thread of the state */
-    lua_State *running; /* the coroutine that runs now, NULL between tasks */
+    lua_State *main;              /* the main thread of the state */
+    lua_State *running;           /* the coroutine that runs now, NULL between tasks */
     struct abort_pool *signals;
     struct task_timers **timers; /* by the slot index of the task's token, in chunks */
     uint32_t timer_chunks;

@@ -76,7 +76,8 @@ static int read_error(lua_State *L) {
 /* The error object on top of the stack, which is popped, as an error of ours. */
 static int lua_error_of(harness_engine *engine, int status, harness_error *error) {
     lua_State *L = engine->L;
-    if (status == LUA_ERRMEM) { /* not in a script's task: the scheduler may be in the middle of something */
+    if (status ==
+        LUA_ERRMEM) { /* not in a script's task: the scheduler may be in the middle of something */
         lua_pop(L, 1);
         engine->failed = true;
         return no_memory(error);
@@ -105,7 +106,8 @@ void embed_host_function(lua_State *L, const char *name) {
     lua_remove(L, -2);
 }
 
-int embed_protected(harness_engine *engine, lua_CFunction fn, void *argument, harness_error *error) {
+int embed_protected(harness_engine *engine, lua_CFunction fn, void *argument,
+                    harness_error *error) {
     lua_State *L = engine->L;
     lua_pushcfunction(L, fn);
     lua_pushlightuserdata(L, argument);
@@ -230,8 +232,8 @@ static bool copy_options(harness_options *to, const harness_options *from, harne
     if (!from) return true;
     if (from->size < sizeof *to) {
         embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR",
-                    "options.size is %zu, at least %zu is wanted: begin with HARNESS_OPTIONS_INIT", from->size,
-                    sizeof *to);
+                    "options.size is %zu, at least %zu is wanted: begin with HARNESS_OPTIONS_INIT",
+                    from->size, sizeof *to);
         return false;
     }
     memcpy(to, from, sizeof *to);
@@ -240,9 +242,10 @@ static bool copy_options(harness_options *to, const harness_options *from, harne
     for (size_t i = 0; i < sizeof LEVELS / sizeof LEVELS[0] && !known; i++)
         known = strcmp(to->log_level, LEVELS[i]) == 0;
     if (!known)
-        embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR",
-                    "options.log_level is \"%.40s\"; it is one of trace, debug, info, warn, error, fatal",
-                    to->log_level);
+        embed_error(
+            error, HARNESS_EINVAL, "VALIDATION_ERROR",
+            "options.log_level is \"%.40s\"; it is one of trace, debug, info, warn, error, fatal",
+            to->log_level);
     return known;
 }
 
@@ -379,7 +382,8 @@ int harness_load_buffer(harness_engine *engine, const char *text, size_t len, co
     int rc = embed_enter(engine, error);
     if (rc) return rc;
     if (!text || !name)
-        return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "%s is NULL", text ? "name" : "text");
+        return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "%s is NULL",
+                           text ? "name" : "text");
     struct script script = {text, len, name, engine->allow_bytecode};
     return embed_protected(engine, load_script, &script, error);
 }
@@ -400,8 +404,8 @@ static char *read_file(const char *path, size_t *len, harness_error *error) {
         if (!more) {
             free(text);
             fclose(file);
-            embed_error(error, size < MOST_SCRIPT ? HARNESS_ENOMEM : HARNESS_EINVAL, "HARNESS_CONFIG_ERROR",
-                        "%s is too large", path);
+            embed_error(error, size < MOST_SCRIPT ? HARNESS_ENOMEM : HARNESS_EINVAL,
+                        "HARNESS_CONFIG_ERROR", "%s is too large", path);
             return NULL;
         }
         text = more;
@@ -413,10 +417,12 @@ static char *read_file(const char *path, size_t *len, harness_error *error) {
     fclose(file);
     if (failed) {
         free(text);
-        embed_error(error, HARNESS_ESYSTEM, "HARNESS_CONFIG_ERROR", "cannot read %s: %s", path, strerror(number));
+        embed_error(error, HARNESS_ESYSTEM, "HARNESS_CONFIG_ERROR", "cannot read %s: %s", path,
+                    strerror(number));
         return NULL;
     }
-    for (size_t i = 0; size && text[0] == '#' && i < size && text[i] != '\n'; i++) text[i] = i < 2 ? '-' : ' ';
+    for (size_t i = 0; size && text[0] == '#' && i < size && text[i] != '\n'; i++)
+        text[i] = i < 2 ? '-' : ' ';
     *len = size;
     return text;
 }

@@ -86,10 +86,13 @@ struct registration {
 };
 
 /* Copied, in front of the engine's list; freed with the engine. */
-static struct host_function *keep_function(lua_State *L, harness_engine *engine, const harness_function *given,
-                                           void *user) {
+static struct host_function *keep_function(lua_State *L, harness_engine *engine,
+                                           const harness_function *given, void *user) {
     struct host_function *kept = embed_allocate(&engine->memory, NULL, 0, sizeof *kept);
-    if (!kept) luaL_error(L, "not enough memory");
+    if (!kept) {
+        luaL_error(L, "not enough memory");
+        return NULL; /* never: for the analyzer */
+    }
     *kept = (struct host_function){.next = engine->functions, .fn = given->fn, .user = user};
     engine->functions = kept;
     return kept;
@@ -129,22 +132,24 @@ static bool is_name(const char *name) {
     return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
 }
 
-int harness_register(harness_engine *engine, const char *table, const harness_function *functions, void *user,
-                     harness_error *error) {
+int harness_register(harness_engine *engine, const char *table, const harness_function *functions,
+                     void *user, harness_error *error) {
     int rc = embed_enter(engine, error);
     if (rc) return rc;
-    if (!functions) return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "functions is NULL");
+    if (!functions)
+        return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "functions is NULL");
     const char *wrong = is_name(table) ? NULL : table ? table : "(NULL)";
     for (int i = 0; functions[i].name && !wrong; i++)
         if (!is_name(functions[i].name)) wrong = functions[i].name;
     if (wrong)
-        return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR",
-                           "\"%.60s\" is no name: it begins with a to z, and goes on with a to z, 0 to 9 and _",
-                           wrong);
+        return embed_error(
+            error, HARNESS_EINVAL, "VALIDATION_ERROR",
+            "\"%.60s\" is no name: it begins with a to z, and goes on with a to z, 0 to 9 and _",
+            wrong);
     for (int i = 0; functions[i].name; i++)
         if (!functions[i].fn)
-            return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "%s.%s: fn is NULL", table,
-                               functions[i].name);
+            return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "%s.%s: fn is NULL",
+                               table, functions[i].name);
     struct registration registration = {engine, table, functions, user};
     return embed_protected(engine, register_functions, &registration, error);
 }
@@ -169,7 +174,8 @@ static int search_host(lua_State *L) {
         return 1;
     }
     const char *chunk = lua_pushfstring(L, "@%s", name);
-    if (luaL_loadbufferx(L, text, len, chunk, engine->allow_bytecode ? "bt" : "t") != LUA_OK) return lua_error(L);
+    if (luaL_loadbufferx(L, text, len, chunk, engine->allow_bytecode ? "bt" : "t") != LUA_OK)
+        return lua_error(L);
     lua_pushvalue(L, -2);
     return 2;
 }

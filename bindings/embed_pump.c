@@ -106,7 +106,9 @@ static int enter_loop(harness_engine *engine) {
     int rc = embed_enter(engine, NULL);
     if (rc != HARNESS_OK && rc != HARNESS_ENOMEM) return rc;
     if (engine->in_callback || engine->freeing) return HARNESS_EBUSY;
-    if (rc) embed_abandon_runs(engine, "OUT_OF_MEMORY", "not enough memory"); /* failed in another call */
+    if (rc)
+        embed_abandon_runs(engine, "OUT_OF_MEMORY",
+                           "not enough memory"); /* failed in another call */
     return rc;
 }
 

@@ -64,10 +64,12 @@ static int start_run(lua_State *L) {
     return 0;
 }
 
-harness_run *harness_start(harness_engine *engine, const harness_request *request, harness_error *error) {
+harness_run *harness_start(harness_engine *engine, const harness_request *request,
+                           harness_error *error) {
     if (embed_enter(engine, error)) return NULL;
     if (!request || request->size < sizeof *request) {
-        embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "request is %s: begin with HARNESS_REQUEST_INIT",
+        embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR",
+                    "request is %s: begin with HARNESS_REQUEST_INIT",
                     request ? "too small" : "NULL");
         return NULL;
     }
@@ -185,7 +187,8 @@ int embed_deliver(harness_engine *engine) {
     bool tell = run && run->live && text;
     if (run && delivery.is_end) run->state = delivery.state;
     engine->in_callback = true;
-    if (tell && delivery.is_end && run->on_done) run->on_done(run, delivery.state, text, len, run->user);
+    if (tell && delivery.is_end && run->on_done)
+        run->on_done(run, delivery.state, text, len, run->user);
     else if (tell && !delivery.is_end && run->on_event) run->on_event(run, text, len, run->user);
     engine->in_callback = false;
     lua_pop(L, 1);

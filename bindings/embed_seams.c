@@ -12,15 +12,19 @@ static void *http_start(void *self, const struct http_request *request, struct h
                         struct http_failure *failure) {
     const harness_http *http = self;
     harness_http_request given = {.size = sizeof given,
-                                  .method = request->method ? request->method : request->body ? "POST" : "GET",
+                                  .method = request->method ? request->method
+                                            : request->body ? "POST"
+                                                            : "GET",
                                   .url = request->url,
                                   .headers = request->headers,
                                   .header_count = request->header_count,
                                   .body = request->body,
                                   .body_len = request->body_len};
     void *handle = http->start(http->user, &given, (harness_http_transfer *)t);
-    if (!handle) http_failure_set(failure, HTTP_EUNAVAILABLE, "the host's transport did not start the request");
-    return handle;
+    if (!handle)
+        http_failure_set(failure, HTTP_EUNAVAILABLE,
+                         "the host's transport did not start the request");
+    return handle; // cppcheck-suppress returnDanglingLifetime ; start borrows it
 }
 
 static void http_stop(void *self, void *handle) {
@@ -63,8 +67,8 @@ void harness_http_end(harness_http_transfer *transfer, const char *message) {
 
 /* ---- processes ----------------------------------------------------------------------------- */
 
-static int process_start(void *self, uv_loop_t *uv, const struct process_options *options, const int fds[3],
-                         struct process *process, int *pid, void **handle) {
+static int process_start(void *self, uv_loop_t *uv, const struct process_options *options,
+                         const int fds[3], struct process *process, int *pid, void **handle) {
     (void)uv;
     const harness_process *host = self;
     harness_process_request request = {.size = sizeof request,
@@ -94,11 +98,15 @@ void harness_process_exited(harness_child *child, int exit_code, int signal) {
 void embed_seams(harness_engine *engine, const harness_options *options) {
     if (options->http && options->http->start && options->http->stop) {
         engine->http = *options->http;
-        engine->http_driver = (struct http_driver){
-            .self = &engine->http, .start = http_start, .stop = http_stop, .resume = http_resume, .free = http_nothing};
+        engine->http_driver = (struct http_driver){.self = &engine->http,
+                                                   .start = http_start,
+                                                   .stop = http_stop,
+                                                   .resume = http_resume,
+                                                   .free = http_nothing};
         engine->host.http = &engine->http_driver;
     }
-    if (options->process && options->process->start && options->process->signal && options->process->release) {
+    if (options->process && options->process->start && options->process->signal &&
+        options->process->release) {
         engine->process = *options->process;
         engine->process_starter = (struct process_starter){.self = &engine->process,
                                                            .start = process_start,

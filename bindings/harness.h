@@ -78,12 +78,18 @@ enum {
 /* Filled in by the function that failed; strings are always terminated and cut where they are too long. */
 typedef struct harness_error {
     size_t size;
-    int status;          /* one of the numbers above */
-    char code[64];       /* such as HARNESS_CONFIG_ERROR, the code that Lua sees */
-    char message[1024];  /* one line for a person */
-    char json[3008];     /* {"code","category","retriable","message","meta"}; "" where it does not fit */
+    int status;         /* one of the numbers above */
+    char code[64];      /* such as HARNESS_CONFIG_ERROR, the code that Lua sees */
+    char message[1024]; /* one line for a person */
+    char
+        json[3008]; /* {"code","category","retriable","message","meta"}; "" where it does not fit */
 } harness_error;
-#define HARNESS_ERROR_INIT { sizeof(harness_error), 0, {0}, {0}, {0} }
+#define HARNESS_ERROR_INIT                                                                         \
+    {                                                                                              \
+        sizeof(harness_error), 0, {0}, {0}, {                                                      \
+            0                                                                                      \
+        }                                                                                          \
+    }
 
 /* ---- the engine ---------------------------------------------------------------------------- */
 
@@ -103,22 +109,25 @@ typedef struct harness_options {
     size_t size;
     harness_allocate_fn allocate; /* NULL: malloc */
     void *allocate_user;
-    size_t memory_limit; /* bytes that Lua may hold; 0: none. Reaching it is an error, not a crash */
-    harness_log_fn log;  /* NULL: nothing is logged */
+    size_t
+        memory_limit;   /* bytes that Lua may hold; 0: none. Reaching it is an error, not a crash */
+    harness_log_fn log; /* NULL: nothing is logged */
     void *log_user;
-    const char *log_level; /* "trace" to "fatal"; NULL: "warn" */
-    void *uv_loop;         /* the host's uv_loop_t, which the host runs; NULL: one of its own */
+    const char *log_level;   /* "trace" to "fatal"; NULL: "warn" */
+    void *uv_loop;           /* the host's uv_loop_t, which the host runs; NULL: one of its own */
     const char *module_path; /* where `require` looks, as package.path; NULL: nowhere */
     harness_module_fn module;
     void *module_user;
-    const struct harness_http *http;       /* NULL: libcurl */
-    const struct harness_process *process; /* NULL: uv_spawn, which installs libuv's SIGCHLD handler */
-    int allow_environment;                 /* proxies, log level, LUA_PATH from the environment */
-    int allow_bytecode;                    /* harness_load_* take compiled Lua, too */
+    const struct harness_http *http; /* NULL: libcurl */
+    const struct harness_process
+        *process;          /* NULL: uv_spawn, which installs libuv's SIGCHLD handler */
+    int allow_environment; /* proxies, log level, LUA_PATH from the environment */
+    int allow_bytecode;    /* harness_load_* take compiled Lua, too */
     int no_threads; /* libuv's thread pool is not used: names cannot be resolved, addresses can */
     uint32_t host_pump_us; /* with uv_loop: budget of each turn; 0: 2000 */
 } harness_options;
-#define HARNESS_OPTIONS_INIT { sizeof(harness_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HARNESS_OPTIONS_INIT                                                                       \
+    { sizeof(harness_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Makes an engine. options may be NULL. NULL: error says why. */
 HARNESS_API harness_engine *harness_new(const harness_options *options, harness_error *error);
@@ -137,8 +146,8 @@ HARNESS_API const char *harness_version(void);
  * ended; what goes wrong after the first wait goes to the log. */
 HARNESS_API int harness_load_file(harness_engine *engine, const char *path, harness_error *error);
 /* The same from memory; name is for messages ("npc.lua"). */
-HARNESS_API int harness_load_buffer(harness_engine *engine, const char *text, size_t len, const char *name,
-                                    harness_error *error);
+HARNESS_API int harness_load_buffer(harness_engine *engine, const char *text, size_t len,
+                                    const char *name, harness_error *error);
 
 typedef struct harness_memory_figures {
     size_t size;
@@ -148,7 +157,8 @@ typedef struct harness_memory_figures {
     uint64_t allocations; /* since harness_new */
     uint64_t runs;        /* handles that were not released */
 } harness_memory_figures;
-#define HARNESS_MEMORY_FIGURES_INIT { sizeof(harness_memory_figures), 0, 0, 0, 0, 0 }
+#define HARNESS_MEMORY_FIGURES_INIT                                                                \
+    { sizeof(harness_memory_figures), 0, 0, 0, 0, 0 }
 
 HARNESS_API int harness_memory(harness_engine *engine, harness_memory_figures *figures);
 
@@ -164,20 +174,21 @@ enum harness_run_state {
 /* An event of the run as JSON ({"type":"model.delta",...}); len without the NUL behind it. */
 typedef void (*harness_event_fn)(harness_run *run, const char *json, size_t len, void *user);
 /* The end, once: json is the output, or the error {"code",...}. No event comes after it. */
-typedef void (*harness_done_fn)(harness_run *run, enum harness_run_state state, const char *json, size_t len,
-                                void *user);
+typedef void (*harness_done_fn)(harness_run *run, enum harness_run_state state, const char *json,
+                                size_t len, void *user);
 
 typedef struct harness_request {
     size_t size;
-    const char *session;      /* id of the session; NULL: a new one */
-    const char *target;       /* an agent or a workflow of the harness that was loaded last */
-    const char *input_json;   /* NULL: no input */
-    const char *options_json; /* {"timeout_ms": 1000, "metadata": {...}}; NULL: none */
+    const char *session;       /* id of the session; NULL: a new one */
+    const char *target;        /* an agent or a workflow of the harness that was loaded last */
+    const char *input_json;    /* NULL: no input */
+    const char *options_json;  /* {"timeout_ms": 1000, "metadata": {...}}; NULL: none */
     harness_event_fn on_event; /* NULL: events are not wanted */
     harness_done_fn on_done;   /* NULL: ask harness_run_state */
     void *user;
 } harness_request;
-#define HARNESS_REQUEST_INIT { sizeof(harness_request), 0, 0, 0, 0, 0, 0, 0 }
+#define HARNESS_REQUEST_INIT                                                                       \
+    { sizeof(harness_request), 0, 0, 0, 0, 0, 0, 0 }
 
 /* Starts a run, and returns at once. The handle is the caller's until harness_run_release, also after
  * the run is done. What is wrong with the request is told here; what happens later (the session is busy)
@@ -235,8 +246,9 @@ typedef struct harness_function {
 /* Makes a global table of functions: `world.look { at = "door" }`. One with a description and a schema
  * can be an agent's tool as well: `tools = { look = world.look }`. The list is copied, its strings too.
  * Before harness_load_*. */
-HARNESS_API int harness_register(harness_engine *engine, const char *table, const harness_function *functions,
-                                 void *user, harness_error *error);
+HARNESS_API int harness_register(harness_engine *engine, const char *table,
+                                 const harness_function *functions, void *user,
+                                 harness_error *error);
 /* The answer, JSON text; copied. */
 HARNESS_API void harness_reply_json(harness_reply *reply, const char *json, size_t len);
 /* The call raises an error with this code and message. */
@@ -244,7 +256,8 @@ HARNESS_API void harness_reply_error(harness_reply *reply, const char *code, con
 
 /* ---- HTTP and processes of the host -------------------------------------------------------- */
 
-/* A transfer that the engine wants. Strings are valid until `stop` or harness_http_end. */
+/* A transfer that the engine wants. All of it is valid until start returns, and the body until `stop` or
+ * harness_http_end. */
 typedef struct harness_http_request {
     size_t size;
     const char *method;
@@ -262,7 +275,8 @@ typedef struct harness_http {
     size_t size;
     void *user;
     /* Starts it; returns a handle of the host's that is not NULL, or NULL. */
-    void *(*start)(void *user, const harness_http_request *request, harness_http_transfer *transfer);
+    void *(*start)(void *user, const harness_http_request *request,
+                   harness_http_transfer *transfer);
     /* The engine wants no more of it: end it at once, report nothing. */
     void (*stop)(void *user, void *handle);
     /* After harness_http_body returned 1: there is room again, offer the same bytes again. */
@@ -270,8 +284,8 @@ typedef struct harness_http {
 } harness_http;
 
 /* The head of the response. Returns 0, or -1: the transfer was ended (end it, report nothing). */
-HARNESS_API int harness_http_head(harness_http_transfer *transfer, int status, const char *const *headers,
-                                  size_t header_count);
+HARNESS_API int harness_http_head(harness_http_transfer *transfer, int status,
+                                  const char *const *headers, size_t header_count);
 /* Bytes of its body. Returns 0: taken; 1: not now (see resume); -1 as above. */
 HARNESS_API int harness_http_body(harness_http_transfer *transfer, const char *bytes, size_t len);
 /* The end: message NULL when it ended well, else why not. The handle is not used any more. */

@@ -217,10 +217,11 @@ static bool resolve_names(struct curl_transfer *transfer, struct http_failure *f
                                transfer);
         if (rc == RESOLVE_ENOMEM) return false;
         if (rc == RESOLVE_FORBIDDEN)
-            return http_failure_set(failure, HTTP_ERESOLVE,
-                                    "could not resolve the name %.200s (the host allows no threads: "
-                                    "use an address, or a transport of its own)",
-                                    name->host);
+            return http_failure_set(
+                failure, HTTP_ERESOLVE,
+                "could not resolve the name %.200s (the host allows no threads: "
+                "use an address, or a transport of its own)",
+                name->host);
         if (rc == RESOLVE_LATER) transfer->names_missing++;
         else if (!note_addresses(transfer, name)) return false;
     }

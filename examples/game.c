@@ -44,7 +44,8 @@ static void on_event(harness_run *run, const char *json, size_t len, void *user)
     fflush(stdout);
 }
 
-static void on_done(harness_run *run, enum harness_run_state state, const char *json, size_t len, void *user) {
+static void on_done(harness_run *run, enum harness_run_state state, const char *json, size_t len,
+                    void *user) {
     (void)run;
     (void)len;
     *(int *)user = state == HARNESS_SUCCEEDED;

@@ -6,7 +6,9 @@
 local harness = require "harness"
 
 local h = harness.define {
-  models = { fast = { model = "canned", provider = harness.providers.scripted { { text = "Hello from a library." } } } },
+  models = { fast = {
+    model = "canned", provider = harness.providers.scripted { { text = "Hello from a library." } },
+  } },
   agents = { greeter = { model = "fast", instructions = "Greet." } },
 }
 

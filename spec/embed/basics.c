@@ -182,7 +182,8 @@ static void refuses_bad_scripts(void) {
         {"\x1bLua", "attempt to load a binary chunk"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        int rc = harness_load_buffer(engine, CASES[i].text, strlen(CASES[i].text), "case.lua", &error);
+        int rc =
+            harness_load_buffer(engine, CASES[i].text, strlen(CASES[i].text), "case.lua", &error);
         CHECK(rc < 0);
         CHECK_INT(rc, error.status);
         CHECK_HAS(CASES[i].expected, error.message);
@@ -192,7 +193,8 @@ static void refuses_bad_scripts(void) {
     CHECK(harness_load_file(engine, "/", &error) < 0);
     CHECK_INT(HARNESS_EINVAL, harness_load_file(engine, NULL, &error));
     CHECK_INT(HARNESS_EINVAL, harness_load_buffer(engine, NULL, 0, "x", &error));
-    CHECK_INT(0, harness_load_buffer(engine, "return 5", 8, "x", &error)); /* no harness, no mistake */
+    CHECK_INT(0,
+              harness_load_buffer(engine, "return 5", 8, "x", &error)); /* no harness, no mistake */
     harness_free(engine);
 }
 
@@ -236,7 +238,8 @@ struct from_callback {
     struct seen seen;
 };
 
-static void try_everything(harness_run *run, enum harness_run_state state, const char *json, size_t len, void *user) {
+static void try_everything(harness_run *run, enum harness_run_state state, const char *json,
+                           size_t len, void *user) {
     (void)state;
     (void)json;
     (void)len;
@@ -339,7 +342,8 @@ static void offers_functions_of_the_host(void) {
     wait_done(engine, &seen);
     CHECK_HAS("sky", seen.last);
     CHECK_INT(4, calls);
-    static const harness_function BAD[] = {{"Look", host_look, NULL, NULL}, {NULL, NULL, NULL, NULL}};
+    static const harness_function BAD[] = {{"Look", host_look, NULL, NULL},
+                                           {NULL, NULL, NULL, NULL}};
     static const harness_function EMPTY[] = {{"look", NULL, NULL, NULL}, {NULL, NULL, NULL, NULL}};
     CHECK_INT(HARNESS_EINVAL, harness_register(engine, "w", BAD, NULL, &error));
     CHECK_HAS("Look", error.message);
@@ -421,7 +425,8 @@ static void lives_in_an_epoll_loop(void) {
     close(epoll);
 }
 
-static void stop_loop(harness_run *run, enum harness_run_state state, const char *json, size_t len, void *user) {
+static void stop_loop(harness_run *run, enum harness_run_state state, const char *json, size_t len,
+                      void *user) {
     struct seen *seen = user;
     seen_done(run, state, json, len, user);
     uv_stop(seen->loop);
@@ -507,7 +512,8 @@ struct poster {
 
 static void *post_some(void *user) {
     struct poster *poster = user;
-    for (int i = 0; i < 100; i++) CHECK_INT(0, harness_post(poster->engine, on_post, poster->posted));
+    for (int i = 0; i < 100; i++)
+        CHECK_INT(0, harness_post(poster->engine, on_post, poster->posted));
     return NULL;
 }
 

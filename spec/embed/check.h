@@ -15,9 +15,9 @@ struct check_case {
     void (*run)(void);
 };
 
-#define CHECK(condition)                                                                     \
-    do {                                                                                     \
-        if (!(condition)) check_failed(__FILE__, __LINE__, #condition);                      \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) check_failed(__FILE__, __LINE__, #condition);                            \
     } while (0)
 #define CHECK_INT(expected, got) check_int(__FILE__, __LINE__, #got, (long)(expected), (long)(got))
 #define CHECK_HAS(part, text) check_has(__FILE__, __LINE__, part, text)
@@ -29,7 +29,8 @@ static inline void check_failed(const char *file, int line, const char *what) {
     exit(1);
 }
 
-static inline void check_int(const char *file, int line, const char *what, long expected, long got) {
+static inline void check_int(const char *file, int line, const char *what, long expected,
+                             long got) {
     if (expected == got) return;
     char text[400];
     snprintf(text, sizeof text, "%s is %ld, expected %ld", what, got, expected);
@@ -38,7 +39,8 @@ static inline void check_int(const char *file, int line, const char *what, long 
 
 static inline void check_has(const char *file, int line, const char *part, const char *text) {
     if (text && strstr(text, part)) return;
-    printf("FAILED %s: %s:%d: expected \"%s\" in \"%s\"\n", check_name, file, line, part, text ? text : "(NULL)");
+    printf("FAILED %s: %s:%d: expected \"%s\" in \"%s\"\n", check_name, file, line, part,
+           text ? text : "(NULL)");
     exit(1);
 }
 
@@ -67,7 +69,7 @@ struct seen {
     int events;
     int done;
     enum harness_run_state state;
-    void *loop; /* of a case that needs one */
+    void *loop;      /* of a case that needs one */
     char last[4096]; /* the output or error, or the last event */
     char types[8192];
 };
@@ -86,8 +88,8 @@ static inline void seen_event(harness_run *run, const char *json, size_t len, vo
     snprintf(seen->last, sizeof seen->last, "%s", json);
 }
 
-static inline void seen_done(harness_run *run, enum harness_run_state state, const char *json, size_t len,
-                             void *user) {
+static inline void seen_done(harness_run *run, enum harness_run_state state, const char *json,
+                             size_t len, void *user) {
     (void)run;
     struct seen *seen = user;
     CHECK(strlen(json) == len);
@@ -100,13 +102,14 @@ static inline void seen_done(harness_run *run, enum harness_run_state state, con
 static inline harness_engine *engine_with(const harness_options *options, const char *script) {
     harness_error error = HARNESS_ERROR_INIT;
     harness_engine *engine = harness_new(options, &error);
-    if (!engine || harness_load_buffer(engine, script, strlen(script), "case.lua", &error) != HARNESS_OK)
+    if (!engine ||
+        harness_load_buffer(engine, script, strlen(script), "case.lua", &error) != HARNESS_OK)
         check_failed(__FILE__, __LINE__, error.message);
     return engine;
 }
 
-static inline harness_run *start_seen(harness_engine *engine, const char *session, const char *target,
-                                      const char *input, struct seen *seen) {
+static inline harness_run *start_seen(harness_engine *engine, const char *session,
+                                      const char *target, const char *input, struct seen *seen) {
     harness_error error = HARNESS_ERROR_INIT;
     harness_request request = HARNESS_REQUEST_INIT;
     request.session = session;
@@ -126,23 +129,23 @@ static inline void wait_done(harness_engine *engine, const struct seen *seen) {
 }
 
 /* An agent, `guard`, that answers "hi" after a tool call; `slow` waits for ever; `flow` is a workflow. */
-#define SCRIPT                                                                                        \
-    "local harness = require 'harness'\n"                                                             \
-    "local s = harness.schema\n"                                                                      \
-    "local function answer(request)\n"                                                                \
-    "  local last = request.messages[#request.messages]\n"                                            \
-    "  if last.role == 'tool' then return { chunks = { 'h', 'i' }, chunk_delay_ms = 1 } end\n"        \
-    "  if last.content == 'slow' then return { delay_ms = 3600000, text = 'never' } end\n"            \
-    "  if last.content == 'fail' then return { error = { status = 400, message = 'no' } } end\n"      \
-    "  return { tool_calls = { { name = 'look', arguments = { at = last.content } } } }\n"            \
-    "end\n"                                                                                           \
-    "return harness.define {\n"                                                                       \
-    "  models = { fast = { provider = harness.providers.scripted(answer), model = 'm' } },\n"         \
-    "  tools = { look = { description = 'Looks.', input = s.object { at = s.string() },\n"            \
-    "    run = function(_, input) harness.sleep(1) return 'seen ' .. input.at end } },\n"             \
-    "  agents = { guard = { model = 'fast', instructions = 'x', tools = { 'look' } } },\n"            \
-    "  workflows = { flow = { run = function(ctx, input)\n"                                           \
-    "    return { said = ctx.agents.guard:run(input.mail), n = input.n } end } },\n"                  \
+#define SCRIPT                                                                                     \
+    "local harness = require 'harness'\n"                                                          \
+    "local s = harness.schema\n"                                                                   \
+    "local function answer(request)\n"                                                             \
+    "  local last = request.messages[#request.messages]\n"                                         \
+    "  if last.role == 'tool' then return { chunks = { 'h', 'i' }, chunk_delay_ms = 1 } end\n"     \
+    "  if last.content == 'slow' then return { delay_ms = 3600000, text = 'never' } end\n"         \
+    "  if last.content == 'fail' then return { error = { status = 400, message = 'no' } } end\n"   \
+    "  return { tool_calls = { { name = 'look', arguments = { at = last.content } } } }\n"         \
+    "end\n"                                                                                        \
+    "return harness.define {\n"                                                                    \
+    "  models = { fast = { provider = harness.providers.scripted(answer), model = 'm' } },\n"      \
+    "  tools = { look = { description = 'Looks.', input = s.object { at = s.string() },\n"         \
+    "    run = function(_, input) harness.sleep(1) return 'seen ' .. input.at end } },\n"          \
+    "  agents = { guard = { model = 'fast', instructions = 'x', tools = { 'look' } } },\n"         \
+    "  workflows = { flow = { run = function(ctx, input)\n"                                        \
+    "    return { said = ctx.agents.guard:run(input.mail), n = input.n } end } },\n"               \
     "}\n"
 
 #endif

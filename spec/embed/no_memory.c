@@ -19,7 +19,8 @@ static void *stingy_allocate(void *user, void *block, size_t old_size, size_t ne
     }
     if (new_size > old_size) {
         stingy->count++;
-        bool fails = stingy->for_good ? stingy->count >= stingy->fail_at : stingy->count == stingy->fail_at;
+        bool fails =
+            stingy->for_good ? stingy->count >= stingy->fail_at : stingy->count == stingy->fail_at;
         if (stingy->fail_at && fails) return NULL;
     }
     void *moved = realloc(block, new_size);
@@ -45,7 +46,8 @@ static struct outcome live(struct stingy *stingy) {
         return outcome;
     }
     outcome.made = 1;
-    if (harness_load_buffer(engine, SCRIPT, strlen(SCRIPT), "case.lua", &error) == HARNESS_OK) outcome.loaded = 1;
+    if (harness_load_buffer(engine, SCRIPT, strlen(SCRIPT), "case.lua", &error) == HARNESS_OK)
+        outcome.loaded = 1;
     else outcome.told = error.status < 0 && error.message[0];
     struct seen seen = {0};
     harness_request request = HARNESS_REQUEST_INIT;
@@ -63,7 +65,9 @@ static struct outcome live(struct stingy *stingy) {
         if (rc < 0) CHECK_INT(HARNESS_ENOMEM, rc);
         CHECK(seen.done == 1);
         outcome.done = seen.state == HARNESS_SUCCEEDED;
-        if (!outcome.done) outcome.told = strstr(seen.last, "memory") != NULL || strstr(seen.last, "\"code\"") != NULL;
+        if (!outcome.done)
+            outcome.told =
+                strstr(seen.last, "memory") != NULL || strstr(seen.last, "\"code\"") != NULL;
     } else if (outcome.loaded) {
         outcome.told = error.status < 0 && error.message[0];
     }
@@ -86,13 +90,16 @@ static void fails_at_every_allocation(bool for_good) {
         struct stingy stingy = {.fail_at = k, .for_good = for_good};
         outcome = live(&stingy);
         if (stingy.held || !outcome.told) {
-            printf("at allocation %ld: %zu bytes are left, told: %d\n", k, stingy.held, outcome.told);
+            printf("at allocation %ld: %zu bytes are left, told: %d\n", k, stingy.held,
+                   outcome.told);
             check_failed(__FILE__, __LINE__, "a failed allocation was not survived");
         }
         counts[outcome.made + outcome.loaded + outcome.done]++;
     }
-    printf("%s: %ld of %ld allocations failed %s; %d not made, %d not loaded, %d not run, %d ran all the same\n",
-           check_name, tried, total, for_good ? "for good" : "once", counts[0], counts[1], counts[2], counts[3]);
+    printf(
+        "%s: %ld of %ld allocations failed %s; %d not made, %d not loaded, %d not run, %d ran all the same\n",
+        check_name, tried, total, for_good ? "for good" : "once", counts[0], counts[1], counts[2],
+        counts[3]);
 }
 
 static void fails_once(void) {

@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 
 mapfile -t sources < <(ls engine/*.c bindings/*.c sandbox/*.c 2>/dev/null)
-mapfile -t fuzzers < <(ls spec/fuzz/*.c 2>/dev/null)
+mapfile -t fuzzers < <(ls spec/fuzz/*.c spec/embed/*.[ch] examples/*.c 2>/dev/null)
 mapfile -t headers < <(ls engine/*.h bindings/*.h sandbox/*.h 2>/dev/null)
 mapfile -t scripts < <(ls spec/support/*.sh spec/bench/*.sh bindings/*.sh examples/*.sh .ci/run 2>/dev/null)
 bad=0
