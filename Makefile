@@ -32,7 +32,7 @@ LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
 C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
 # What is in everything; the command, the embedding library and the module for a stock Lua add theirs.
-ENDS      := $(OBJ)/bindings/main.o $(OBJ)/bindings/luaopen.o $(filter $(OBJ)/bindings/embed%,$(O_FILES))
+ENDS      := $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(OBJ)/bindings/luaopen.o $(filter $(OBJ)/bindings/embed%,$(O_FILES))
 COMMON    := $(filter-out $(ENDS),$(O_FILES)) $(OBJ)/modules_data.o
 EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
 ABI       := 0
@@ -48,7 +48,7 @@ BUILD  = @$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shel
 
 all: $(OUT)/harness-lua libraries ## build the command and the libraries
 
-$(OUT)/harness-lua: $(OBJ)/bindings/main.o $(COMMON) $(COVERAGE)
+$(OUT)/harness-lua: $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(COMMON) $(COVERAGE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "bindings.h"
+#include "line_editor.h"
 #include "modules.h"
 
 enum { EXIT_SIGNALLED = 128, INTERRUPT_MS = 250 };
@@ -162,6 +163,7 @@ static const luaL_Reg NATIVE[] = {
     {"stop_status", stop_status},
     {"leave", leave},
     {"take_stdout", take_stdout},
+    {"line_editor", line_editor_new},
     {NULL, NULL},
 };
 

@@ -11,9 +11,10 @@ local interpreter = require "harness.cli.interpreter"
 ---@field leave_on_interrupt fun() Ctrl-C ends the program at once, until forgive_interrupt
 ---@field forgive_interrupt fun() Ctrl-C was answered, and the next one is a first one again
 ---@field stop_on_terminate fun() SIGTERM and SIGHUP are from now on what Ctrl-C is
+---@field line_editor fun(out: file*): userdata?, string? a line of the terminal, edited (bindings/line_editor.c)
 ---@field stop_status fun(): integer? the exit status after a signal asked to stop; nil: none did
 
-local COMMANDS <const> = { run = true, inspect = true }
+local COMMANDS <const> = { run = true, chat = true, inspect = true, runs = true }
 
 -- What os.exit's argument means as an exit status; raises as os.exit does.
 local function exit_status(code)

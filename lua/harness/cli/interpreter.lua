@@ -12,6 +12,8 @@ local M = {}
 local USAGE <const> = [=[
 usage: %s [options] [script [args]]
        %s run FILE TARGET [INPUT]
+       %s chat FILE AGENT
+       %s runs FILE [SESSION | show RUN_ID]
        %s inspect FILE
 Available options are:
   -e stat   execute string 'stat'

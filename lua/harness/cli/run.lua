@@ -1,6 +1,5 @@
 --- harness-lua run FILE TARGET [INPUT]: runs one agent or workflow of the harness that FILE returns.
 
-local core = require "harness.core"
 local failure = require "harness.cli.failure"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
@@ -21,10 +20,12 @@ usage: %s run FILE TARGET [INPUT] [options]
   --progress        show text and tools as they come, as on a terminal
   --timeout TIME    500ms, 30s, 2m, 1h
   --metadata JSON   an object that handlers see as ctx.metadata
+  --durable RUN_ID  of a workflow: go on where a run of that id has stopped
 ]=]
 
 local SPEC <const> = {
-  session = "value", stream = "flag", progress = "flag", timeout = "value", metadata = "value", help = "flag",
+  session = "value", stream = "flag", progress = "flag", timeout = "value", metadata = "value", durable = "value",
+  help = "flag",
 }
 
 local function unknown_target(definition, target)
@@ -46,7 +47,10 @@ local function find_target(definition, target)
   unknown_target(definition, target)
 end
 
-local function takes_string(definition)
+--- Does the agent or workflow take text?
+---@param definition table
+---@return boolean
+function M.takes_string(definition)
   if not definition.input then return false end
   local schema = require("harness.schema").to_json_schema(definition.input)
   return type(schema) == "table" and schema.type == "string"
@@ -66,7 +70,7 @@ local function read_input(given, definition, native)
     options.fail "INPUT is missing (- reads standard input)"
   end
   local text = given == "-" and read_stdin(native) or given
-  if takes_string(definition) then return text end
+  if M.takes_string(definition) then return text end
   local ok, value = pcall(json.decode, text)
   if ok then return value end
   if not definition.input then return text end -- a workflow without a schema takes either
@@ -105,8 +109,8 @@ end
 
 local function execute(argv, native)
   local given = parse(argv)
-  local live = given.progress or core.is_terminal(1)
   local out = output.take(native)
+  local live = given.progress or out:is_terminal()
   if given.help then
     out:write(USAGE:format(argv[0]))
     return 0
@@ -118,7 +122,9 @@ local function execute(argv, native)
   local input = read_input(given.input, definition, native)
   local session <close> = harness:session(given.session)
   local target = session[kind][given.target]
-  local stream = target:stream(input, { timeout_ms = given.timeout_ms, metadata = given.metadata })
+  local stream = target:stream(input, {
+    timeout_ms = given.timeout_ms, metadata = given.metadata, durable = given.durable and { run_id = given.durable },
+  })
   M.running = stream
   if given.stream then show_events(stream, out) else show_progress(stream, out, live) end
   return 0

@@ -1,0 +1,186 @@
+--- harness-lua chat FILE AGENT: a conversation with an agent, in the terminal or through a pipe.
+---
+--- Ctrl-C stops the answer, not the program; at the prompt it says how to leave, and the second one does.
+
+local chat_input = require "harness.cli.chat_input"
+local errors = require "harness.errors"
+local failure = require "harness.cli.failure"
+local load_file = require "harness.cli.load"
+local loggers = require "harness.logger"
+local nearest = require "harness.nearest"
+local options = require "harness.cli.options"
+local output = require "harness.cli.output"
+local progress = require "harness.cli.progress"
+
+local M = {}
+
+local USAGE <const> = [=[
+usage: %s chat FILE AGENT [options]
+  FILE returns a harness, AGENT is one of its agents that takes text
+  --session ID      go on with this session (default: a new one)
+  On a terminal, lines are edited and remembered (HARNESS_LUA_HISTORY names the file, empty: none);
+  a line that ends in \ goes on in the next one. Elsewhere each line of standard input is a message.
+]=]
+
+local HELP <const> = [=[
+/clear     forget the conversation
+/history   show it
+/help      this list
+/quit      leave (Ctrl-D does, too)
+//…        a message that begins with /
+Ctrl-C stops an answer.]=]
+
+local SPEC <const> = { session = "value", help = "flag" }
+
+---@class harness.cli.Chat
+---@field package session harness.Session
+---@field package out harness.cli.Output
+---@field package live boolean
+---@field package failures integer
+local Chat = {}
+Chat.__index = Chat
+
+local function say(text)
+  io.stderr:write(output.printable(text), "\n")
+end
+
+-- ---- a message and its answer -------------------------------------------------------------
+
+local function show_answer(self, stream)
+  local shown <close> = progress.new(self.out, self.live)
+  for event in stream do shown:event(event) end
+  shown:finish(stream:result())
+end
+
+--- Sends a message and shows the answer. A failure is told, and the chat goes on.
+function Chat:send(text)
+  local ok, err = pcall(function()
+    local stream = self.session.agents[self.agent]:stream(text)
+    M.running = stream
+    show_answer(self, stream)
+  end)
+  M.running = nil
+  self.native.forgive_interrupt()
+  if ok then return end
+  if errors.is(err, "OUTPUT_ERROR") then error(err, 0) end
+  self.failures = self.failures + 1
+  say(errors.is(err, "OPERATION_CANCELLED") and "[stopped]" or failure.text(err))
+end
+
+-- ---- commands -----------------------------------------------------------------------------
+
+local COMMANDS <const> = {}
+
+COMMANDS["/help"] = function() say(HELP) end
+
+COMMANDS["/clear"] = function(self)
+  self.session.history:clear()
+  say "The conversation is forgotten."
+end
+
+COMMANDS["/history"] = function(self)
+  for _, message in ipairs(self.session.history:list()) do
+    local content = type(message.content) == "string" and message.content or "(not text)"
+    if message.role ~= "tool" and content ~= "" then say(message.role .. ": " .. content) end
+  end
+end
+
+COMMANDS["/quit"] = function() return "quit" end
+
+local function run_command(self, name)
+  local command = COMMANDS[name]
+  if command then return command(self) end
+  local names = {}
+  for known in pairs(COMMANDS) do names[#names + 1] = known end
+  say(("there is no command %s%s"):format(name, nearest.hint(name, names, "commands")))
+end
+
+-- ---- the conversation ---------------------------------------------------------------------
+
+-- What to do with a line that was typed; "quit" ends the chat.
+function Chat:take(text)
+  if not text:find "%S" then return end
+  local problem = self.input:remember(text)
+  if problem and not self.warned then say(problem) end
+  self.warned = self.warned or problem ~= nil
+  if text:sub(1, 1) == "/" and text:sub(2, 2) ~= "/" then return run_command(self, text:match "^(%S+)") end
+  return self:send((text:gsub("^//", "/")))
+end
+
+-- Returns the exit status.
+function Chat:talk()
+  local interrupts = 0
+  while true do
+    local text, why = self.input:next()
+    if why == "end" then
+      if self.live then self.out:write "\n" end
+      return self.failures > 0 and not self.live and 1 or 0
+    elseif why == "interrupt" then
+      interrupts = interrupts + 1
+      self.out:write "\n"
+      if interrupts == 2 then return self.native.stop_status() or 0 end
+      say "Ctrl-C again, Ctrl-D or /quit leaves."
+      self.native.forgive_interrupt()
+    else
+      interrupts = 0
+      if self:take(text) == "quit" then return 0 end
+    end
+  end
+end
+
+local function check_agent(definition, name)
+  local agent = definition.agents[name]
+  if not agent then
+    local names = {}
+    for id in pairs(definition.agents) do names[#names + 1] = id end
+    options.fail(("there is no agent %q%s"):format(name, nearest.hint(name, names, "agents")))
+  end
+  if not require("harness.cli.run").takes_string(agent) then
+    options.fail(("agent %q takes no text: run it with `harness-lua run`"):format(name))
+  end
+end
+
+local function execute(argv, native)
+  local given, rest = options.parse(argv, 2, SPEC)
+  if not given.help and #rest ~= 2 then options.fail_with_usage("expected FILE AGENT", USAGE:format(argv[0])) end
+  local out = output.take(native)
+  local live = out:is_terminal()
+  if given.help then
+    out:write(USAGE:format(argv[0]))
+    return 0
+  end
+  native.stop_on_terminate()
+  loggers.DEFAULT_LEVEL = "fatal" -- what fails is told in one line, unless HARNESS_LOG_LEVEL asks for more
+  local harness <close> = load_file.harness(rest[1])
+  check_agent(harness.definition, rest[2])
+  local session <close> = harness:session(given.session)
+  local input, problem = chat_input.new(native, out, rest[2] .. "> ")
+  if problem then say(problem) end
+  M.input = input
+  if live then say(("Talking to %s, session %s. /help tells more, Ctrl-D leaves."):format(rest[2], session.id)) end
+  local chat = setmetatable({
+    session = session, agent = rest[2], out = out, live = live, native = native, input = input, failures = 0,
+    warned = false,
+  }, Chat)
+  local ok, status = pcall(chat.talk, chat)
+  input:close()
+  if not ok then error(status, 0) end
+  return status
+end
+
+---@param argv string[]
+---@param native harness.cli.Native
+---@return integer status
+function M.main(argv, native)
+  return failure.guard(argv, native, function() return execute(argv, native) end)
+end
+
+--- Ctrl-C: stops the answer; at the prompt, see Chat:talk.
+---@param t harness.Task
+function M.on_interrupt(t)
+  if M.running then return M.running:cancel "interrupted" end
+  if not M.input then return t:cancel "interrupted" end
+  M.input:interrupt()
+end
+
+return M
