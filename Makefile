@@ -41,6 +41,7 @@ COVERAGE  := $(if $(filter cov,$(VARIANT)),$(OBJ)/spec/support/coverage.o)
 LDFLAGS_cov := -Wl,--wrap=luaL_newstate
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 
+SHELL := /bin/bash
 Q     := $(if $(V),,@)
 SETUP := @spec/support/setup.sh
 PEERS := @spec/support/peers.sh
@@ -58,10 +59,12 @@ $(OBJ)/%.o: %.c Makefile | packages
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(LUA_FILES) | packages
+# Annotations are for editors only.
+EMBEDDED  := $(filter-out lua/harness/types.lua,$(LUA_FILES))
+$(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  EMBED lua/")
-	$(Q)sh bindings/embed.sh $(LUA_FILES) > $(OBJ)/modules_data.c
+	$(Q)sh bindings/embed.sh $(EMBEDDED) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
 
 libraries: $(OUT)/libharness.a $(OUT)/libharness.so $(OUT)/harness/core.so $(OUT)/harness.pc
@@ -169,15 +172,40 @@ coverage: ## lines and branches that the specs reach
 format: ## lay the C files out as .clang-format says
 	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c spec/embed/*.[ch] examples/*.c)
 
-DOC := $(DESTDIR)$(PREFIX)/share/doc/harness-lua
-install: all ## put the command below PREFIX=/usr/local (DESTDIR= for packagers)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DOC)
-	install -m 755 build/harness-lua $(DESTDIR)$(PREFIX)/bin/harness-lua
-	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DOC)
+# Where things go; DESTDIR= goes before all of it, for packagers.
+AT     := $(DESTDIR)$(PREFIX)
+LUADIR  = $(AT)/share/lua/5.4
+LIBDIR  = $(AT)/lib/lua/5.4
+# Each line: mode, file here, where to.
+INSTALLED = \
+  755:build/harness-lua:$(AT)/bin/harness-lua \
+  644:bindings/harness.h:$(AT)/include/harness.h \
+  644:build/libharness.a:$(AT)/lib/libharness.a \
+  755:build/libharness.so:$(AT)/lib/libharness.so.$(ABI) \
+  644:build/harness.pc:$(AT)/lib/pkgconfig/harness.pc \
+  644:bindings/harness-lua.1:$(AT)/share/man/man1/harness-lua.1 \
+  644:bindings/completion.bash:$(AT)/share/bash-completion/completions/harness-lua \
+  644:bindings/_harness-lua:$(AT)/share/zsh/site-functions/_harness-lua \
+  644:LICENSE:$(AT)/share/doc/harness-lua/LICENSE \
+  644:README.md:$(AT)/share/doc/harness-lua/README.md \
+  644:CHANGELOG.md:$(AT)/share/doc/harness-lua/CHANGELOG.md \
+  $(INSTALLED_LUA)
+INSTALLED_LUA = 755:build/harness/core.so:$(LIBDIR)/harness/core.so \
+  $(foreach f,$(filter-out lua/harness/cli.lua lua/harness/cli/%,$(LUA_FILES)),644:$(f):$(LUADIR)/$(f:lua/%=%))
+
+install: all ## put all of it below PREFIX=/usr/local (DESTDIR= for packagers)
+	@rm -f build/harness.pc && $(MAKE) --no-print-directory build/harness.pc
+	@for one in $(INSTALLED); do IFS=: read -r mode from to <<< "$$one"; install -D -m $$mode "$$from" "$$to" || exit 1; done
+	ln -sf libharness.so.$(ABI) $(AT)/lib/libharness.so
+
+install-rock: libraries # what the rockspec asks for: the Lua modules and harness/core.so
+	@for one in $(INSTALLED_LUA); do IFS=: read -r mode from to <<< "$$one"; install -D -m $$mode "$$from" "$$to" || exit 1; done
 
 uninstall: ## take it away again
-	rm -f $(DESTDIR)$(PREFIX)/bin/harness-lua
-	rm -rf $(DOC)
+	@for one in $(INSTALLED); do rm -f "$${one##*:}"; done
+	rm -f $(AT)/lib/libharness.so
+	@rm -rf $(AT)/share/doc/harness-lua
+	@find $(LUADIR)/harness $(LIBDIR)/harness -depth -type d -empty -delete 2>/dev/null || true
 
 clean: ## remove build/
 	rm -rf build
@@ -187,5 +215,5 @@ help: ## this list
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 -include $(O_FILES:.o=.d)
-.PHONY: all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
+.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
         uninstall clean help

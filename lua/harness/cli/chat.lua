@@ -60,7 +60,7 @@ function Chat:send(text)
     show_answer(self, stream)
   end)
   M.running = nil
-  self.native.forgive_interrupt()
+  if self.live then self.native.forgive_interrupt() end -- elsewhere it ends the program
   if ok then return end
   if errors.is(err, "OUTPUT_ERROR") then error(err, 0) end
   self.failures = self.failures + 1
