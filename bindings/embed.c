@@ -331,11 +331,11 @@ static void join_all(harness_engine *engine) {
     uint64_t until = loop_now_ms(loop) + FREE_MS;
     bool closed = false;
     while (loop_now_ms(loop) < until) {
-        if (embed_pump(engine, FREE_STEP_US) < 0) break;
-        if (embed_protected(engine, ask_closed, &closed, NULL) != HARNESS_OK || closed) break;
-        if (embed_turn(engine, until - loop_now_ms(loop))) break;
+        int left = embed_pump(engine, FREE_STEP_US);
+        if (left < 0 || embed_protected(engine, ask_closed, &closed, NULL) != HARNESS_OK || closed) break;
+        if (left == 0 && embed_turn(engine, until - loop_now_ms(loop))) break;
     }
-    if (closed) embed_pump(engine, FREE_STEP_US); /* what is still to be told */
+    while (closed && embed_pump(engine, FREE_STEP_US) > 0) {} /* what is still to be told */
 }
 
 int harness_free(harness_engine *engine) {

@@ -77,8 +77,15 @@ local function is_harness(value)
   return type(value) == "table" and (getmetatable(value) or {}).__name == "harness.Harness"
 end
 
+-- What runs load at their first need is loaded with the script: a frame has no time for it.
+local EARLY <const> = {
+  "harness.agents", "harness.handler_agent", "harness.memory", "harness.model_handle", "harness.model_stream",
+  "harness.nested", "harness.schema", "harness.step", "harness.stream", "harness.workflow",
+}
+
 local function take_harness(t)
   if t.failed or not is_harness(t.value) then return end
+  for _, name in ipairs(EARLY) do require(name) end
   harness = t.value
   harnesses[#harnesses + 1] = harness
 end

@@ -196,4 +196,22 @@ return {
       { "ulid", "ULID, monotonic", unit = "ns", scale = 1e3, show = "cpu", target = { times = 1, peer = "ulid (npm)" } },
     },
   },
+  {
+    name = "embed",
+    programs = {
+      embed = "spec/bench/ours/embed.c build/libharness.a $(pkg-config --libs lua5.4 libuv libcjson) -ldl -lm -lpthread",
+      lua_state = "spec/bench/peers/lua_state.c $(pkg-config --cflags --libs lua5.4)",
+    },
+    ours = "{bin}/embed",
+    peers = { { "a bare lua_State, a loop", "{bin}/lua_state" }, { "a worker of node", node "isolate.mjs" } },
+    lines = {
+      { "pump_idle", "pump with nothing to do", unit = "us", show = "wall" },
+      { "pump_99", "pump, 99 %, 100 streaming", unit = "us", show = "value", target = { at_most = 1000 } },
+      -- Beside the longest time for which the machine itself stops a loop.
+      { "pump_longest", "longest pump, 100 streaming", unit = "us", show = "value" },
+      { "engine_memory", "memory of an engine", unit = "KiB", show = "value", target = { times = 1, peer = "a worker of node" } },
+      { "session_memory", "memory of a session", unit = "KiB", show = "value" },
+      { "run_memory", "memory of a run that waits", unit = "KiB", show = "value", target = { at_most = 10 } },
+    },
+  },
 }
