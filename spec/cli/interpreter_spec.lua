@@ -302,7 +302,7 @@ local function clean(text, program)
     :gsub("Lua 5%.4%.%d[^\n]*PUC%-Rio", "VERSION")
     :gsub("harness%-lua [^\n]*libuv[^\n]*", "VERSION")
     :gsub("0x%x+", "ADDRESS")
-    :gsub("\n       PROGRAM run FILE[^\n]*\n       PROGRAM inspect FILE[^\n]*", ""))
+    :gsub("\n       PROGRAM %l+ FILE[^\n]*", ""))
 end
 
 -- What a program did with the case.
