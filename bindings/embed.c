@@ -332,7 +332,8 @@ static void join_all(harness_engine *engine) {
     bool closed = false;
     while (loop_now_ms(loop) < until) {
         int left = embed_pump(engine, FREE_STEP_US);
-        if (left < 0 || embed_protected(engine, ask_closed, &closed, NULL) != HARNESS_OK || closed) break;
+        if (left < 0 || embed_protected(engine, ask_closed, &closed, NULL) != HARNESS_OK || closed)
+            break;
         if (left == 0 && embed_turn(engine, until - loop_now_ms(loop))) break;
     }
     while (closed && embed_pump(engine, FREE_STEP_US) > 0) {} /* what is still to be told */

@@ -56,11 +56,16 @@ static bool load_libedit(struct libedit *lib) {
         const char *name;
         void *to;
     } symbols[] = {
-        {"rl_callback_handler_install", &lib->install}, {"rl_callback_read_char", &lib->read_char},
-        {"rl_callback_handler_remove", &lib->remove},   {"add_history", &lib->add_history},
-        {"read_history", &lib->read_history},           {"write_history", &lib->write_history},
-        {"stifle_history", &lib->stifle_history},       {"using_history", &lib->using_history},
-        {"rl_outstream", &lib->outstream},              {"rl_catch_signals", &lib->catch_signals},
+        {"rl_callback_handler_install", &lib->install},
+        {"rl_callback_read_char", &lib->read_char},
+        {"rl_callback_handler_remove", &lib->remove},
+        {"add_history", &lib->add_history},
+        {"read_history", &lib->read_history},
+        {"write_history", &lib->write_history},
+        {"stifle_history", &lib->stifle_history},
+        {"using_history", &lib->using_history},
+        {"rl_outstream", &lib->outstream},
+        {"rl_catch_signals", &lib->catch_signals},
     };
     for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
         void *symbol = dlsym(library, symbols[i].name);
@@ -209,10 +214,9 @@ static int editor_gc(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"begin", editor_begin},       {"stop", editor_stop}, {"line", editor_line},
-    {"arm", editor_arm},           {"disarm", editor_disarm},
-    {"remember", editor_remember}, {"load", editor_load}, {"save", editor_save},
-    {NULL, NULL},
+    {"begin", editor_begin}, {"stop", editor_stop},     {"line", editor_line},
+    {"arm", editor_arm},     {"disarm", editor_disarm}, {"remember", editor_remember},
+    {"load", editor_load},   {"save", editor_save},     {NULL, NULL},
 };
 
 /* Characters of more than one byte are whole only in a locale that has them. */

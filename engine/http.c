@@ -27,6 +27,7 @@ struct http_client {
     struct http_driver driver;
     bool has_driver;
     bool no_environment;
+    bool no_threads;
     char *proxy, *no_proxy, *ca_file; /* owned settings */
     struct http_transfer *transfers;  /* those that are not closed */
     size_t transfers_live;            /* those of them that have not ended */
@@ -405,6 +406,7 @@ static bool load_driver(struct http_client *client, struct http_failure *failure
     if (client->has_driver) return true;
     struct http_settings settings = {
         .no_environment = client->no_environment,
+        .no_threads = client->no_threads,
         .proxy = client->proxy,
         .no_proxy = client->no_proxy,
         .ca_file = client->ca_file,
@@ -464,6 +466,7 @@ static bool replace(char **place, const char *text) {
 bool http_client_configure(struct http_client *client, const struct http_settings *settings) {
     if (client->has_driver) return false;
     client->no_environment = settings->no_environment;
+    client->no_threads = settings->no_threads;
     return replace(&client->proxy, settings->proxy) &&
            replace(&client->no_proxy, settings->no_proxy) &&
            replace(&client->ca_file, settings->ca_file);

@@ -1,0 +1,259 @@
+/* seams.c - HTTP and child processes by the host's own functions, and a host without threads. */
+#include <errno.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+
+#define MODEL_SCRIPT                                                                                \
+    "local harness = require 'harness'\n"                                                           \
+    "local model = harness.providers.openai { api_key = 'k', base_url = 'http://model.test/v1' }\n" \
+    "return harness.define {\n"                                                                     \
+    "  models = { fast = { provider = model, model = 'm' } },\n"                                    \
+    "  agents = { guard = { model = 'fast', instructions = 'x' } },\n"                              \
+    "}\n"
+
+static void rest(void) {
+    struct timespec moment = {.tv_nsec = 1000000};
+    nanosleep(&moment, NULL);
+}
+
+/* ---- HTTP ---------------------------------------------------------------------------------- */
+
+/* A transport that keeps one request and answers it when it is told to. */
+struct transport {
+    harness_http_transfer *transfer;
+    int started, stopped;
+    bool refuses;
+    char url[200];
+    char body[4000];
+    char key[100];
+};
+
+static void *transport_start(void *user, const harness_http_request *request,
+                             harness_http_transfer *transfer) {
+    struct transport *t = user;
+    if (t->refuses) return NULL;
+    t->started++;
+    t->transfer = transfer;
+    snprintf(t->url, sizeof t->url, "%s %s", request->method, request->url);
+    snprintf(t->body, sizeof t->body, "%.*s", (int)request->body_len, request->body);
+    for (size_t i = 0; i < request->header_count; i++)
+        if (strcmp(request->headers[2 * i], "authorization") == 0)
+            snprintf(t->key, sizeof t->key, "%s", request->headers[2 * i + 1]);
+    return t;
+}
+
+static void transport_stop(void *user, void *handle) {
+    struct transport *t = user;
+    CHECK(handle == user);
+    t->stopped++;
+    t->transfer = NULL;
+}
+
+static harness_engine *engine_on(struct transport *transport) {
+    static harness_http http;
+    http = (harness_http){
+        .size = sizeof http, .user = transport, .start = transport_start, .stop = transport_stop};
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.http = &http;
+    return engine_with(&options, MODEL_SCRIPT);
+}
+
+static void pump_until_started(harness_engine *engine, const struct transport *transport,
+                               int count) {
+    for (int i = 0; i < 1000 && transport->started < count; i++) {
+        harness_pump(engine, 1000);
+        rest();
+    }
+    CHECK_INT(count, transport->started);
+}
+
+static void answers_over_the_transport(void) {
+    static const char *const HEADERS[] = {"Content-Type", "text/event-stream"};
+    static const char PARTS[][160] = {
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Who go\"}}]}\n\nda",
+        "ta: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"es there?\"},\"finish_reason\":\"stop\"}]}\n\n",
+        "data: [DONE]\n\n",
+    };
+    struct transport transport = {0};
+    harness_engine *engine = engine_on(&transport);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &seen);
+    pump_until_started(engine, &transport, 1);
+    CHECK(strcmp(transport.url, "POST http://model.test/v1/chat/completions") == 0);
+    CHECK_HAS("\"hello\"", transport.body);
+    CHECK(strcmp(transport.key, "Bearer k") == 0);
+    CHECK_INT(0, harness_http_head(transport.transfer, 200, HEADERS, 1));
+    for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
+        CHECK_INT(0, harness_http_body(transport.transfer, PARTS[i], strlen(PARTS[i])));
+        harness_pump(engine, 10000);
+    }
+    if (transport.transfer) harness_http_end(transport.transfer, NULL);
+    wait_done(engine, &seen);
+    CHECK(strcmp(seen.last, "\"Who goes there?\"") == 0);
+    harness_free(engine);
+}
+
+static void fails_over_the_transport(void) {
+    struct transport transport = {0};
+    harness_engine *engine = engine_on(&transport);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &seen);
+    for (int attempt = 1; attempt <= 3; attempt++) { /* a broken connection is tried again */
+        pump_until_started(engine, &transport, attempt);
+        harness_http_end(transport.transfer, "the cable was cut");
+    }
+    wait_done(engine, &seen);
+    CHECK_INT(HARNESS_FAILED, seen.state);
+    CHECK_HAS("the cable was cut", seen.last);
+    transport.refuses = true;
+    struct seen refused = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &refused);
+    wait_done(engine, &refused);
+    CHECK_HAS("transport did not start", refused.last);
+    harness_free(engine);
+}
+
+static void stops_the_transport(void) {
+    struct transport transport = {0};
+    harness_engine *engine = engine_on(&transport);
+    struct seen seen = {0};
+    harness_run *run = start_seen(engine, NULL, "guard", "\"hello\"", &seen);
+    pump_until_started(engine, &transport, 1);
+    harness_cancel(run, "enough");
+    wait_done(engine, &seen);
+    CHECK_INT(1, transport.stopped);
+    struct seen freed = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &freed);
+    pump_until_started(engine, &transport, 2);
+    harness_free(engine);
+    CHECK_INT(2, transport.stopped);
+    CHECK_INT(1, freed.done);
+}
+
+static void resolves_no_names_without_threads(void) {
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.no_threads = 1;
+    harness_engine *engine = engine_with(&options, MODEL_SCRIPT);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &seen);
+    wait_done(engine, &seen);
+    CHECK_INT(HARNESS_FAILED, seen.state);
+    CHECK_HAS("allows no threads", seen.last);
+    harness_free(engine);
+}
+
+/* ---- processes ----------------------------------------------------------------------------- */
+
+/* One child at a time, started by fork and looked after by the host's loop. */
+struct starter {
+    harness_child *child;
+    pid_t pid;
+    int signalled, released;
+};
+
+static int starter_start(void *user, const harness_process_request *request, harness_child *child,
+                         int *pid, void **handle) {
+    struct starter *starter = user;
+    if (strcmp(request->file, "/nothing") == 0) return ENOENT;
+    pid_t made = fork();
+    if (made < 0) return errno;
+    if (made == 0) {
+        setpgid(0, 0);
+        for (int i = 0; i < 3; i++) dup2(request->fds[i], i);
+        execvp(request->file, (char *const *)(uintptr_t)request->args);
+        _exit(127);
+    }
+    starter->child = child;
+    starter->pid = made;
+    *pid = (int)made;
+    *handle = starter;
+    return 0;
+}
+
+static void starter_signal(void *user, void *handle, int signum) {
+    struct starter *starter = handle;
+    CHECK(user == handle);
+    starter->signalled = signum;
+    kill(-starter->pid, signum);
+}
+
+static void starter_release(void *user, void *handle) {
+    struct starter *starter = user;
+    CHECK(user == handle);
+    starter->released++;
+}
+
+static void look_after(struct starter *starter) {
+    int status;
+    if (!starter->child || waitpid(starter->pid, &status, WNOHANG) != starter->pid) return;
+    harness_child *child = starter->child;
+    starter->child = NULL;
+    harness_process_exited(child, WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                           WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
+static void starts_children_by_the_host(void) {
+    static const char SCRIPT_TEXT[] =
+        "local harness, process = require 'harness', require 'harness.process'\n"
+        "return harness.define {\n"
+        "  models = { m = { provider = harness.providers.scripted {}, model = 'm' } },\n"
+        "  workflows = {\n"
+        "    talk = { run = function()\n"
+        "      local ok, err = pcall(process.run, { file = '/nothing' })\n"
+        "      local p = process.run { file = 'sh', args = { '-c', 'cat; exit 3' }, stdin = 'hello' }\n"
+        "      return { p.stdout, p.exit_code, err.meta.error } end },\n"
+        "    stop = { run = function()\n"
+        "      local p <close> = process.spawn { file = 'sleep', args = { '60' } }\n"
+        "      return p:wait() end },\n"
+        "  },\n"
+        "}\n";
+    struct starter starter = {0};
+    harness_process process = {.size = sizeof process,
+                               .user = &starter,
+                               .start = starter_start,
+                               .signal = starter_signal,
+                               .release = starter_release};
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.process = &process;
+    harness_engine *engine = engine_with(&options, SCRIPT_TEXT);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "talk", NULL, &seen);
+    for (int i = 0; i < 3000 && !seen.done; i++) {
+        harness_pump(engine, 1000);
+        look_after(&starter);
+        rest();
+    }
+    CHECK(strcmp(seen.last, "[\"hello\",3,\"ENOENT\"]") == 0);
+    struct seen stopped = {0};
+    harness_run *run = start_seen(engine, NULL, "stop", NULL, &stopped);
+    for (int i = 0; i < 100 && !starter.child; i++) {
+        harness_pump(engine, 1000);
+        rest();
+    }
+    harness_cancel(run, NULL);
+    for (int i = 0; i < 3000 && (!stopped.done || starter.child); i++) {
+        harness_pump(engine, 1000);
+        look_after(&starter);
+        rest();
+    }
+    CHECK_INT(HARNESS_CANCELLED, stopped.state);
+    CHECK(starter.signalled != 0 && !starter.child);
+    harness_free(engine);
+    CHECK_INT(2, starter.released);
+}
+
+static const struct check_case CASES[] = {
+    {"answers over the host's transport", answers_over_the_transport},
+    {"tells what fails on the host's transport", fails_over_the_transport},
+    {"stops what the host's transport does", stops_the_transport},
+    {"resolves no names without threads", resolves_no_names_without_threads},
+    {"starts children by the host", starts_children_by_the_host},
+    {NULL, NULL},
+};
+
+int main(int argc, char **argv) {
+    return check_main(argc, argv, CASES);
+}
