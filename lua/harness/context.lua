@@ -23,7 +23,9 @@ local COMMON <const> = {
   metadata = function(ctx)
     return rawget(ctx, "_who").metadata
   end,
-  memory = late("harness.memory", "for_run"),
+  memory = function(ctx)
+    return require("harness.memory").for_run(rawget(ctx, "_run"), rawget(ctx, "_who"), rawget(ctx, "_span"))
+  end,
   session_id = function(ctx)
     return rawget(ctx, "_run").session.id
   end,
@@ -89,7 +91,7 @@ local WorkflowContext = class("harness.WorkflowContext", {
 ---@field idempotency_key string the same for every attempt of this call
 ---@field abort_reason fun(self: harness.ToolContext): any
 
---- The context of a tool call. `_task` is set once its task exists.
+--- The context of a tool call. `_task` is set once its task exists, `_span` where somebody listens.
 ---@param run harness.Run
 ---@param who harness.Invocation
 ---@param tool_id string

@@ -1,5 +1,6 @@
 --- Checks what a definition has one of: defaults, storage, logger, telemetry, requires.
 
+local adapters = require "harness.adapter"
 local fields = require "harness.definition_fields"
 local logger = require "harness.logger"
 local nearest = require "harness.nearest"
@@ -66,8 +67,7 @@ M.STORAGE_METHODS = {
 local function missing_methods(object, names)
   local missing = {}
   for _, name in ipairs(names) do
-    local ok, method = pcall(function() return object[name] end)
-    if not ok or not fields.is_callable(method) then missing[#missing + 1] = name end
+    if not fields.is_callable(adapters.field(object, name)) then missing[#missing + 1] = name end
   end
   return missing
 end
@@ -97,17 +97,7 @@ end
 --- What a memory of one's own must have; memory_search only with the capability memory.search.
 M.MEMORY_METHODS = { "memory_get", "memory_put", "memory_delete", "memory_list" }
 
--- What an adapter declares: a list, or a set.
-local function declared_by(adapter)
-  local set, ok, declared = {}, pcall(function() return adapter.capabilities end)
-  if not ok or type(declared) ~= "table" then return set end
-  for key, value in pairs(declared) do
-    if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
-  end
-  return set
-end
-
----A memory adapter: a table with the memory methods of a storage, an id and capabilities.
+---A memory adapter: a table with the memory methods of a storage; an id and capabilities may be left out.
 ---@param problems harness.Problems
 ---@param path (string|integer)[]
 ---@param value any
@@ -123,15 +113,16 @@ function M.memory(problems, path, value)
     complain_of_missing(problems, path, allowed, missing)
     return nil
   end
-  local id = value.id
-  if type(id) ~= "string" or not id:find "^[a-z][a-z0-9_.-]+$" or #id > 64 then
+  local id = adapters.field(value, "id")
+  if id ~= nil and (type(id) ~= "string" or not id:find "^[a-z][a-z0-9_.-]+$" or #id > 64) then
     problems:add(fields.at(path, "id"), "invalid_memory_adapter",
       "must be 2 to 64 lower-case letters, digits and _ . -, beginning with a letter")
     return nil
   end
-  if declared_by(value)["memory.kv"] then return value end
+  if adapters.has(value, "memory.kv") then return value end
   problems:add(fields.at(path, "capabilities"), "invalid_memory_adapter",
-    "must hold memory.kv, and memory.session, memory.run, … for the scopes that it knows", id)
+    "must hold memory.kv, and memory.session, memory.run, … for the scopes that it knows; "
+    .. "without the field, all that its methods can do is assumed", id)
   return nil
 end
 
@@ -206,13 +197,8 @@ M.requires = fields.list(fields.string { not_empty = true, allowed = "the name o
 ---@param memory any? the adapter that stands in for the storage's memory
 function M.check_requires(problems, required, storage, memory)
   if storage == nil then return end
-  local available, missing, seen = declared_by(storage), {}, {}
-  if memory then
-    for name in pairs(available) do
-      if name:find "^memory%." then available[name] = nil end
-    end
-    for name in pairs(declared_by(memory)) do available[name] = true end
-  end
+  local available, missing, seen = {}, {}, {}
+  for _, name in ipairs(adapters.all_capabilities(storage, memory)) do available[name] = true end
   for _, name in ipairs(required) do
     if name and not available[name] and not seen[name] then missing[#missing + 1] = name end
     if name then seen[name] = true end

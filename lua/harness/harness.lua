@@ -1,5 +1,6 @@
 --- A harness: a checked definition, its storage, its open sessions, its runs in flight.
 
+local adapter = require "harness.adapter"
 local core = require "harness.core"
 local definitions = require "harness.definition"
 local errors = require "harness.errors"
@@ -22,7 +23,7 @@ Harness.__index = Harness
 Harness.__name = "harness.Harness"
 Harness.__tostring = function(self) return ("harness.Harness %s"):format(self.name) end
 
-local users = setmetatable({}, { __mode = "k" }) -- how many harnesses use a storage
+local users = setmetatable({}, { __mode = "k" }) -- how many harnesses use a storage or a memory
 
 function Harness:check_open()
   if not self.shut_down then return end
@@ -105,6 +106,12 @@ function Harness:forget_session(state)
   if state.leaving then wake(state.leaving) end
 end
 
+-- What it holds open, each once, in the order in which they are closed.
+local function adapters_of(self)
+  local storage, memory = self.storage, self.definition.memory
+  return { storage, memory and not rawequal(memory, storage) and memory or nil }
+end
+
 --- Does another harness of this program use the same storage?
 function Harness:shares_storage()
   return users[self.storage] > 1
@@ -143,17 +150,14 @@ end
 ---@return table
 function Harness:inspect()
   local def = self.definition
-  local adapters = {
-    { kind = "storage", id = self.storage.id or "storage", capabilities = list_of(self.storage.capabilities) },
-  }
-  if def.memory then
-    adapters[2] = { kind = "memory", id = def.memory.id, capabilities = list_of(def.memory.capabilities) }
+  local function described(kind, one)
+    return { kind = kind, id = adapter.field(one, "id") or kind, capabilities = list_of(adapter.capabilities(one)) }
   end
   return {
     name = self.name,
-    capabilities = list_of(self.storage.capabilities),
+    capabilities = list_of(adapter.all_capabilities(self.storage, def.memory)),
     required_capabilities = list_of(def.requires),
-    adapters = adapters,
+    adapters = { described("storage", self.storage), def.memory and described("memory", def.memory) or nil },
     models = each(def.models, function(alias)
       return {
         provider = alias.provider.id, model = alias.model, capabilities = list_of(alias.capability_list),
@@ -212,8 +216,10 @@ function Harness:shutdown(options)
     if state then state.closed = true end
   end
   self.sessions = {}
-  users[self.storage] = (users[self.storage] or 1) - 1
-  if users[self.storage] == 0 and self.storage.close then step(self.storage.close, self.storage) end
+  for _, one in ipairs(adapters_of(self)) do
+    users[one] = (users[one] or 1) - 1
+    if users[one] == 0 and adapter.field(one, "close") then step(one.close, one) end
+  end
   return { errors = failed }
 end
 
@@ -226,16 +232,17 @@ Harness.__close = function(self) self:shutdown() end
 function M.define(t)
   local definition = definitions.check(t)
   local storage = definition.storage or storages.memory()
-  users[storage] = (users[storage] or 0) + 1
   local logger = definition.logger or loggers.new { fields = { harness = definition.name } }
   local telemetry = { logger = logger }
   for key, value in pairs(definition.telemetry) do telemetry[key] = value end
-  return setmetatable({
+  local self = setmetatable({
     name = definition.name, definition = definition, storage = storage, logger = logger,
     telemetry = telemetries.new(telemetry),
     payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
     sessions = setmetatable({}, { __mode = "v" }), live_runs = {}, shut_down = false,
   }, Harness)
+  for _, one in ipairs(adapters_of(self)) do users[one] = (users[one] or 0) + 1 end
+  return self
 end
 
 return M

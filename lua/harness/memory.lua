@@ -5,144 +5,41 @@
 ---     ctx.memory:user():search "likes"            -- the user of metadata.user_id
 ---     ctx.memory:scope { kind = "agent", agent_id = "helper" }:list { prefix = "note." }
 ---
---- Each call is checked as a whole before anything reaches the adapter (memory_check.lua); what the
---- adapter raises that is not an error of ours becomes STATE_ERROR. The adapter is the storage, unless
---- the definition has a `memory` of its own: any table with the methods memory_get, memory_put,
---- memory_delete, memory_list and, for search, memory_search.
+--- Each call is checked as a whole (memory_check.lua) before anything reaches the adapter
+--- (memory_call.lua). The adapter is the storage, unless the definition has a `memory` of its own: any
+--- table with the methods memory_get, memory_put, memory_delete, memory_list and, for search,
+--- memory_search.
 
+local adapters = require "harness.adapter"
+local calls = require "harness.memory_call"
 local check = require "harness.memory_check"
-local core = require "harness.core"
-local errors = require "harness.errors"
-local task = require "harness.task"
 
 local M = {}
 
--- The id that a kind of scope needs.
-local NEEDS <const> = {
-  session = "session_id", run = "run_id", agent = "agent_id", user = "user_id", tenant = "tenant_id",
-}
+local has = adapters.has
 
 ---@class harness.Memory
 local Memory = {}
 Memory.__index = Memory
 Memory.__name = "harness.Memory"
 
--- ---- before the adapter -------------------------------------------------------------------
-
-local function adapter_of(harness)
-  return harness.definition.memory or harness.storage
-end
-
--- What an adapter declares, a list or a set, as a set.
-local function capabilities_of(adapter)
-  local set = {}
-  for key, value in pairs(adapter.capabilities or {}) do
-    if type(value) == "string" then set[value] = true elseif value == true then set[key] = true end
-  end
-  return set
-end
-
-local function scope_error(issues, message)
-  check.bad("memory_scope", issues, message)
-end
-
-local function check_scope(self, capabilities)
-  local scope = self._scope
-  local field = NEEDS[scope.kind]
-  if not field then
-    scope_error({ reason = "unknown_scope", scope = tostring(scope.kind) },
-      ("there is no memory scope %q; there are agent, run, session, tenant, user"):format(tostring(scope.kind)))
-  end
-  local capability = "memory." .. scope.kind
-  if not capabilities[capability] then
-    scope_error({ reason = "scope_unsupported", capability = capability, method = scope.kind },
-      ("this memory has no scope %q (capability %s)"):format(scope.kind, capability))
-  end
-  local id = scope[field]
-  if type(id) ~= "string" or id == "" then
-    scope_error({ reason = "missing_scope_identifier", field = field, scope = scope.kind },
-      ("the memory of a %s needs its id: give it, or %s"):format(scope.kind,
-        (scope.kind == "user" or scope.kind == "tenant") and ("put %s into the run's metadata"):format(field)
-        or "use it where there is one"))
-  end
-end
-
--- Everything that holds for each operation. Returns the adapter and its capabilities.
-local function begin(self)
+-- Everything that holds for each operation, before its arguments: is it open, and is the scope right?
+local function begin(self, operation, key)
   self._check_open()
-  local adapter = adapter_of(self._harness)
-  local capabilities = capabilities_of(adapter)
-  check_scope(self, capabilities)
-  return adapter, capabilities
-end
-
--- ---- the call -----------------------------------------------------------------------------
-
-local function missing_capability(adapter, method, reason)
-  errors.raise("MODEL_CAPABILITY_ERROR", ("memory %q cannot %s"):format(adapter.id or "memory", method),
-    { alias = adapter.id or "memory", method = "memory." .. method, reason = reason })
-end
-
-local function normalised(adapter, operation, err)
-  if errors.is(err) then return err end
-  local why = errors.serialize(err).message
-  return errors.new("STATE_ERROR", ("the memory %q failed at %s: %s"):format(adapter.id or "memory", operation, why),
-    { op = "memory." .. operation, adapter = "memory", memory_provider = adapter.id }, err)
-end
-
-local function attributes(self, adapter, operation)
-  local scope = self._scope
+  local harness, scope = self._harness, self._scope
+  local adapter = harness.definition.memory or harness.storage
+  check.scope(adapter, scope)
   return {
-    ["harness.name"] = self._harness.name, ["harness.memory.provider"] = adapter.id,
-    ["harness.memory.operation"] = operation, ["harness.memory.scope"] = scope.kind,
-    ["harness.memory.capability"] = operation == "search" and "memory.search" or "memory." .. scope.kind,
-    ["harness.session.id"] = scope.session_id, ["harness.run.id"] = scope.run_id,
-    ["harness.agent.id"] = scope.agent_id, ["harness.workflow.id"] = scope.workflow_id,
-    ["harness.memory.content_captured"] = false,
+    harness = harness, adapter = adapter, operation = operation, scope = scope, key = key, parent = self._span(),
   }
-end
-
-local function measure(self, adapter, operation, span, from_us, result, err)
-  local telemetry = self._harness.telemetry
-  local attrs = {
-    ["harness.memory.provider"] = adapter.id, ["harness.memory.operation"] = operation,
-    ["harness.memory.scope"] = self._scope.kind, ["error.type"] = err and errors.serialize(err).code or nil,
-  }
-  if not err then
-    if operation == "get" then attrs["harness.memory.hit"] = result ~= nil end
-    local count = (operation == "list" or operation == "search") and #result or nil
-    if count then span:set("harness.memory.result_count", count) end
-    if attrs["harness.memory.hit"] ~= nil then span:set("harness.memory.hit", attrs["harness.memory.hit"]) end
-    if operation == "search" then telemetry:histogram("harness.memory.search.results", count, attrs) end
-  end
-  telemetry:counter("harness.memory.operations", 1, attrs)
-  telemetry:histogram("harness.memory.operation.duration", (core.now_us() - from_us) / 1e6, attrs)
-  span:finish(err)
-end
-
--- Runs one method of the adapter, under a span when somebody listens.
-local function perform(self, adapter, operation, method, ...)
-  if not method then missing_capability(adapter, operation, "method_missing") end
-  task.check()
-  local telemetry, span = self._harness.telemetry, nil
-  local from_us = telemetry.enabled and core.now_us() or nil
-  if from_us then
-    span = telemetry:span("harness.memory." .. operation, attributes(self, adapter, operation), self._span())
-  end
-  local ok, result = pcall(method, adapter, self._scope, ...)
-  local err = nil
-  if not ok then err = normalised(adapter, operation, result) end
-  if span then measure(self, adapter, operation, span, from_us, result, err) end
-  if err ~= nil then error(err, 0) end
-  return result
 end
 
 --- The value of a key; nil when there is none.
 ---@param key string
 function Memory:read(key)
-  local adapter = begin(self)
+  local call = begin(self, "get", key)
   check.key(key)
-  return perform(self, adapter, "get", adapter.memory_get, key)
+  return calls.perform(call, key)
 end
 
 --- Keeps a value that JSON can hold.
@@ -150,19 +47,18 @@ end
 ---@param value any
 ---@param options? harness.MemoryPut
 function Memory:write(key, value, options)
-  local adapter, capabilities = begin(self)
+  local call = begin(self, "set", key)
   check.key(key)
   check.value(value)
-  options = check.write_options(options, capabilities["memory.ttl"])
-  perform(self, adapter, "set", adapter.memory_put, key, value, options)
+  calls.perform(call, key, value, check.write_options(options, has(call.adapter, "memory.ttl")))
 end
 
 --- Forgets a key; harmless when there is none.
 ---@param key string
 function Memory:delete(key)
-  local adapter = begin(self)
+  local call = begin(self, "delete", key)
   check.key(key)
-  perform(self, adapter, "delete", adapter.memory_delete, key)
+  calls.perform(call, key)
 end
 
 --- The keys, in byte order: at most `limit` (default 100) of those that begin with `prefix` and come
@@ -170,8 +66,8 @@ end
 ---@param options? harness.MemoryList
 ---@return string[]
 function Memory:list(options)
-  local adapter = begin(self)
-  local entries = perform(self, adapter, "list", adapter.memory_list, check.list_options(options))
+  local call = begin(self, "list")
+  local entries = calls.perform(call, check.list_options(options))
   local keys = {}
   for i, entry in ipairs(entries) do keys[i] = entry.key end
   table.sort(keys)
@@ -180,49 +76,93 @@ end
 
 --- What holds words of the query, best first.
 ---@param query string|harness.MemoryQuery
----@return { key: string, score: number?, value: any, metadata: table? }[]
+---@return { key: string, score: number?, value: any, tags: string[]?, metadata: table? }[]
 function Memory:search(query)
-  local adapter, capabilities = begin(self)
-  if not capabilities["memory.search"] then missing_capability(adapter, "search", "missing_capability") end
-  query = check.query(query)
+  local call = begin(self, "search")
+  if not has(call.adapter, "memory.search") then calls.incapable(call.adapter, "search", "missing_capability") end
+  local entries = calls.perform(call, check.query(query))
   local found = {}
-  for i, entry in ipairs(perform(self, adapter, "search", adapter.memory_search, query)) do
+  for i, entry in ipairs(entries) do
     found[i] = {
-      key = entry.key, score = entry.score, value = entry.value, metadata = entry.metadata, tags = entry.tags,
+      key = entry.key, score = entry.score, value = entry.value, tags = entry.tags, metadata = entry.metadata,
     }
   end
   return found
 end
 
--- ---- the facades --------------------------------------------------------------------------
+-- ---- the session's ------------------------------------------------------------------------
 
 local function nothing() return nil end
+
+local function handle(harness, scope, span, check_open)
+  return setmetatable({
+    _harness = harness, _scope = scope, _span = span or nothing, _check_open = check_open or nothing,
+  }, Memory)
+end
 
 --- `session.memory`.
 ---@param state harness.SessionState
 ---@return harness.Memory
 function M.for_session(state)
-  return setmetatable({
-    _harness = state.harness, _scope = { kind = "session", session_id = state.id }, _span = nothing,
-    _check_open = function() return state:check_open() end,
-  }, Memory)
+  return handle(state.harness, { kind = "session", session_id = state.id }, nil,
+    function() return state:check_open() end)
 end
+
+local PAGE <const> = 1000
+
+local function forget(memory)
+  local cursor
+  repeat
+    local keys = memory:list { limit = PAGE, cursor = cursor }
+    for _, key in ipairs(keys) do memory:delete(key) end
+    local last = keys[#keys]
+    local is_over = #keys < PAGE or cursor and last <= cursor
+    cursor = last
+  until is_over
+end
+
+local function forget_runs(harness, session_id)
+  local before
+  repeat
+    local runs = harness.storage:list_runs { session_id = session_id, limit = PAGE, before = before }
+    for _, run in ipairs(runs) do
+      forget(handle(harness, { kind = "run", session_id = session_id, run_id = run.id }))
+    end
+    before = runs[#runs] and runs[#runs].id
+  until #runs < PAGE
+end
+
+--- Removes what a memory of the definition's own holds of a session that is being deleted, and of its
+--- runs, as far as it can list and delete. (The storage removes its own with the session.)
+---@param state harness.SessionState
+function M.forget_session(state)
+  local harness = state.harness
+  local adapter = harness.definition.memory
+  if not adapter or rawequal(adapter, harness.storage) then return end
+  if not (has(adapter, "memory.list") and has(adapter, "memory.delete")) then return end
+  if has(adapter, "memory.session") then forget(handle(harness, { kind = "session", session_id = state.id })) end
+  if has(adapter, "memory.run") then forget_runs(harness, state.id) end
+end
+
+-- ---- the scopes of a run ------------------------------------------------------------------
 
 ---@class harness.MemoryScopes
 ---@field session harness.Memory
 ---@field run harness.Memory
----@field agent harness.Memory? of agents and tools
+---@field agent harness.Memory? of agents and tools; to touch it elsewhere is a VALIDATION_ERROR
 local Scopes = {}
 Scopes.__name = "harness.MemoryScopes"
 
+-- What is known of where the code is, overridden by what the scope itself says.
 local function open_scope(self, scope)
   local run, who, full = self._run, self._who, {}
   full.session_id, full.run_id, full.agent_id = run.session.id, run.id, who.agent_id
   full.workflow_id = run.kind == "workflow" and run.target or nil
+  if scope.kind == "user" then full.user_id = who.metadata.user_id end
+  if scope.kind == "tenant" then full.tenant_id = who.metadata.tenant_id end
   for key, value in pairs(scope) do full[key] = value end
-  return setmetatable({
-    _harness = run.harness, _scope = full, _span = function() return who.span or run.span end, _check_open = nothing,
-  }, Memory)
+  local span = self._span
+  return handle(run.harness, full, function() return span or who.span or run.workflow_span or run.span end)
 end
 
 local methods = {}
@@ -231,31 +171,28 @@ local methods = {}
 ---@param id? string
 ---@return harness.Memory
 function methods:user(id)
-  return open_scope(self, { kind = "user", user_id = id or self._who.metadata.user_id })
+  return open_scope(self, { kind = "user", user_id = id })
 end
 
 --- The memory that a tenant's users share: of the id given, else of metadata.tenant_id.
 ---@param id? string
 ---@return harness.Memory
 function methods:tenant(id)
-  return open_scope(self, { kind = "tenant", tenant_id = id or self._who.metadata.tenant_id })
+  return open_scope(self, { kind = "tenant", tenant_id = id })
 end
 
 --- Any scope.
 ---@param scope harness.Scope
 ---@return harness.Memory
 function methods:scope(scope)
-  if type(scope) ~= "table" then
-    scope_error({ reason = "unknown_scope" }, "scope{...} takes a table { kind, … }, got " .. type(scope))
-  end
-  return open_scope(self, scope)
+  return open_scope(self, check.scope_table(scope))
 end
 
 local KINDS <const> = { session = true, run = true, agent = true }
 
 Scopes.__index = function(self, key)
   if not KINDS[key] then return methods[key] end
-  if key == "agent" and not self._who.agent_id then return nil end
+  if key == "agent" and not self._who.agent_id then check.missing_id("agent", "agent_id") end
   local memory = open_scope(self, { kind = key })
   rawset(self, key, memory)
   return memory
@@ -264,9 +201,10 @@ end
 --- `ctx.memory` of tools, agents and workflows.
 ---@param run harness.Run
 ---@param who harness.Invocation
+---@param span? harness.Span what the spans of its calls go below; default: the invocation's
 ---@return harness.MemoryScopes
-function M.for_run(run, who)
-  return setmetatable({ _run = run, _who = who }, Scopes)
+function M.for_run(run, who, span)
+  return setmetatable({ _run = run, _who = who, _span = span }, Scopes)
 end
 
 return M

@@ -235,9 +235,23 @@ local function is_list(t)
   return true
 end
 
+-- Each byte that is no part of UTF-8 becomes U+FFFD: what is written is JSON, which cannot hold it.
+local function valid_text(text)
+  local length, bad = utf8.len(text)
+  if length then return text end
+  local out, from = {}, 1
+  while not length do
+    out[#out + 1] = text:sub(from, bad - 1)
+    from = bad + 1
+    length, bad = utf8.len(text, from)
+  end
+  out[#out + 1] = text:sub(from)
+  return table.concat(out, "\u{FFFD}")
+end
+
 local function key_text(key)
   local kind = math.type(key) or type(key)
-  if kind == "string" then return key end
+  if kind == "string" then return valid_text(key) end
   if kind == "integer" or kind == "float" or kind == "boolean" then return tostring(key) end
   return "[" .. kind .. "]"
 end
@@ -288,7 +302,7 @@ end
 
 function walk(value, depth, state)
   local kind = type(value)
-  if kind == "string" then return text_within(value, M.MAX_STRING) end
+  if kind == "string" then return M.cut(valid_text(text_within(value, M.MAX_STRING)), M.MAX_STRING) end
   if kind == "boolean" or kind == "nil" then return value end
   if kind == "number" then return walk_number(value) end
   if json_null ~= nil and rawequal(value, json_null) then return value end
@@ -304,7 +318,8 @@ end
 
 ---A copy that is safe to write: secrets masked; tables deeper than 4 levels, items after the 20th,
 ---entries after the 40th (by key) and what follows 4000 bytes of a string left out; cycles,
----functions and the like replaced by a word in brackets. Always JSON-able. Never raises.
+---functions and the like replaced by a word in brackets, bytes that are not UTF-8 by U+FFFD. Always
+---JSON-able. Never raises.
 ---@param value any
 ---@return any
 function M.value(value)

@@ -51,9 +51,16 @@ local Guard = { __close = function(guard)
   state:leave()
 end }
 
+-- What a memory of the definition's own holds goes first: should that fail, the session is still there
+-- to be opened and deleted again.
+local function remove_data(state)
+  if state.harness.definition.memory then require("harness.memory").forget_session(state) end
+  state.harness.storage:delete_session(state.id)
+end
+
 local function remove(state)
   local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
-  state.harness.storage:delete_session(state.id)
+  remove_data(state)
 end
 
 -- A closed session gives its place to a new one of its id once nothing of it goes on any more.
@@ -365,7 +372,7 @@ function Session:delete()
   state.closed, state.held = true, true
   local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
   stop_run(state, "the session was deleted")
-  if state.busy then state.doomed = true else state.harness.storage:delete_session(state.id) end
+  if state.busy then state.doomed = true else remove_data(state) end
 end
 
 Session.__close = Session.close

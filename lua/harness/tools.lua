@@ -136,6 +136,7 @@ function Call:start(group)
   local run = self.run
   local timeout_ms = tool.timeout_ms or run.definition.defaults.tool_timeout_ms
   local ctx = context.tool(run, self.who, tool.id, self.call.id)
+  if self.span then rawset(ctx, "_span", self.span) end
   local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
     tool.run, ctx, messages.copy(input))
   rawset(ctx, "_task", child)

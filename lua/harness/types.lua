@@ -55,6 +55,20 @@
 ---@class harness.StorageModule
 ---@field memory fun(): harness.Storage kept in memory only
 
+-- ---- adapters -----------------------------------------------------------------------------
+
+--- A memory of one's own. Its methods may wait; what they raise that is no error of ours becomes a
+--- STATE_ERROR. All arguments have been checked.
+---@class harness.MemoryAdapter
+---@field id? string 2 to 64 lower-case letters, digits and _ . -
+---@field capabilities? string[] memory.kv at least; left out: what the methods say, in all scopes
+---@field memory_get fun(self, scope: harness.Scope, key: string): any nil: there is none
+---@field memory_put fun(self, scope: harness.Scope, key: string, value: any, options: harness.MemoryPut)
+---@field memory_delete fun(self, scope: harness.Scope, key: string) also of a key that is not there
+---@field memory_list fun(self, scope: harness.Scope, options: harness.MemoryList): harness.MemoryEntry[]
+---@field memory_search? fun(self, scope: harness.Scope, query: harness.MemoryQuery): harness.MemoryEntry[]
+---@field close? fun(self) with the last harness that uses it
+
 -- ---- definitions --------------------------------------------------------------------------
 
 ---@class harness.DefinitionTable
@@ -64,7 +78,7 @@
 ---@field agents? table<string, harness.AgentTable>
 ---@field workflows? table<string, harness.WorkflowTable>
 ---@field storage? table default storage.memory()
----@field memory? table an adapter for memory, when not the storage
+---@field memory? harness.MemoryAdapter for memory, when not the storage
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable
 ---@field logger? table with the methods of harness.Logger

@@ -1,12 +1,12 @@
--- Memory facades: scopes, checks before the adapter, errors (reference C 1; the MEM numbers are its).
+-- lua/harness/memory.lua: session.memory, ctx.memory, a memory of one's own. Reference C 1, whose are the
+-- MEM numbers. What the calls are given: memory_check_spec; how they fail and are told of: memory_call_spec.
 
 local clock = require "spec.support.clock"
 local harness = require "harness"
 local live = require "spec.support.live"
+local own_memory = require "spec.support.own_memory"
 local scripted = require "spec.support.scripted"
 local wrapped = require "spec.support.wrapped_storage"
-
-local FACTOR <const> = tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
 
 local function failure(fn, ...)
   local ok, err = pcall(fn, ...)
@@ -23,22 +23,6 @@ local function in_workflow(fn, definition, options, id)
   local all = { workflows = { flow = { run = fn } } }
   for key, value in pairs(definition or {}) do all[key] = value end
   return define(all):session(id or "s").workflows.flow:run(nil, options)
-end
-
--- A memory of one's own that keeps what it is called with, and can be told to fail.
-local function own_memory(changes)
-  local memory = { id = "mine", calls = {}, capabilities = {
-    "memory.kv", "memory.list", "memory.delete", "memory.session", "memory.run",
-  } }
-  for _, name in ipairs { "get", "put", "delete", "list" } do
-    memory["memory_" .. name] = function(self, scope, ...)
-      table.insert(self.calls, { name, scope, ... })
-      if self.hook then return self.hook(name, scope, ...) end
-      return name == "list" and {} or nil
-    end
-  end
-  for key, value in pairs(changes or {}) do memory[key] = value end
-  return memory
 end
 
 local before
@@ -78,10 +62,6 @@ describe("session.memory", function()
     assert.same({ "b.1", "b.2" }, memory:list { prefix = "b." })
     assert.same({ "B", "a" }, memory:list { limit = 2 })
     assert.same({ "b.2", "c" }, memory:list { cursor = "b.1" })
-    for _, limit in ipairs { 0, -1, 1001, 1.5, "1" } do
-      local err = failure(memory.list, memory, { limit = limit })
-      assert.same({ "VALIDATION_ERROR", "memory_list_options" }, { err.code, err.meta.where })
-    end
     for i = 1, 150 do memory:write(("n%03d"):format(i), i) end
     assert.equal(100, #memory:list())
     assert.equal(155, #memory:list { limit = 1000 })
@@ -96,38 +76,7 @@ describe("session.memory", function()
     assert.same({ "green and red", true }, { found[1].value, found[1].score > 0 })
     assert.same({ "one" }, { memory:search({ text = "red", tags = { "x" }, metadata = { lang = "en" } })[1].key })
     assert.equal(1, #memory:search { text = " red ", limit = 1 })
-    for _, query in ipairs { "", "  ", ("x"):rep(8001), { text = 5 }, {}, { text = "x", limit = 0 },
-      { text = "x", tags = { "a b" } }, { text = "x", metadata = { 1 } }, { text = "x", top = 1 }, 5 } do
-      local err = failure(memory.search, memory, query)
-      assert.same({ "VALIDATION_ERROR", "memory_search_query" }, { err.code, err.meta.where })
-    end
     assert.same({}, memory:search(("x"):rep(8000)))
-  end)
-
-  it("has checked keys, values and options (MEM-08 to 11)", function()
-    local memory = define():session("s").memory
-    for _, key in ipairs { "", "a b", "a/b", "ä", ("x"):rep(257), 5, true } do
-      for _, method in ipairs { "read", "write", "delete" } do
-        local err = failure(memory[method], memory, key, 1)
-        assert.same({ "VALIDATION_ERROR", "memory_key" }, { err.code, err.meta.where }, tostring(key))
-      end
-    end
-    memory:write(("x"):rep(256), 1)
-    memory:write("A.b:c_d-1", 1)
-    local cycle = {}
-    cycle.self = cycle
-    for _, value in ipairs { print, cycle, 0 / 0, { 1, x = 2 }, { a = { b = print } } } do
-      local err = failure(memory.write, memory, "k", value)
-      assert.same({ "VALIDATION_ERROR", "memory_value" }, { err.code, err.meta.where })
-    end
-    assert.equal("memory_value", failure(memory.write, memory, "k", nil).meta.where)
-    for _, options in ipairs { { ttl_ms = 0 }, { ttl_ms = -1 }, { ttl_ms = 1.5 }, { ttl_ms = "1" }, { tags = "x" },
-      { tags = { ("x"):rep(65) } }, { tags = { 1 } }, { metadata = { 1, 2 } }, { metadata = 1 }, { ttl = 1 }, 5 } do
-      local err = failure(memory.write, memory, "k", 1, options)
-      assert.same({ "VALIDATION_ERROR", "memory_write_options" }, { err.code, err.meta.where })
-    end
-    memory:write("k", 1, { tags = { ("x"):rep(64) }, metadata = {}, ttl_ms = 1 })
-    assert.is_nil(memory:read "absent")
   end)
 
   it("forgets what has lived its time", function()
@@ -166,10 +115,10 @@ describe("ctx.memory", function()
       return {
         ctx.memory.session:read "k", ctx.memory.run:read "k", ctx.memory:user("u1"):read "k",
         ctx.memory:tenant("t1"):read "k", ctx.memory:scope({ kind = "agent", agent_id = "helper" }):read "k",
-        ctx.memory.agent == nil, ctx.memory:user("u2"):read "k" == nil,
+        ctx.memory:user("u2"):read "k" == nil,
       }
     end)
-    assert.same({ "session", "run", "user", "tenant", "agent", true, true }, seen)
+    assert.same({ "session", "run", "user", "tenant", "agent", true }, seen)
   end)
 
   it("takes user and tenant from the metadata (MEM-13)", function()
@@ -180,6 +129,16 @@ describe("ctx.memory", function()
       return { ctx.memory:user("u"):read "k", ctx.memory:tenant("t"):read "k" }
     end, nil, options)
     assert.same({ 1, 2 }, list)
+    list = in_workflow(function(ctx)
+      ctx.memory:scope({ kind = "user" }):write("k", 3)
+      return { ctx.memory:user():read "k", ctx.memory:user("other"):read "k" or "none" }
+    end, nil, options)
+    assert.same({ 3, "none" }, list)
+    for _, metadata in ipairs { { user_id = 5 }, { user_id = "" }, {} } do
+      local err = failure(in_workflow, function(ctx) return ctx.memory:user():read "k" end, nil,
+        { metadata = metadata })
+      assert.equal("missing_scope_identifier", err.meta.issues.reason)
+    end
     for _, kind in ipairs { "user", "tenant" } do
       local err = failure(in_workflow, function(ctx)
         local memory = ctx.memory[kind](ctx.memory) -- making it is no mistake, using it is
@@ -188,8 +147,43 @@ describe("ctx.memory", function()
       assert.same({ "memory_scope", "missing_scope_identifier", kind .. "_id" },
         { err.meta.where, err.meta.issues.reason, err.meta.issues.field })
     end
-    local err = failure(in_workflow, function(ctx) return ctx.memory:scope({ kind = "world" }):read "k" end)
-    assert.same({ "memory_scope", "unknown_scope" }, { err.meta.where, err.meta.issues.reason })
+  end)
+
+  it("says where there is no agent", function()
+    local err = failure(in_workflow, function(ctx) return ctx.memory.agent end)
+    assert.same({ "VALIDATION_ERROR", "memory_scope", "missing_scope_identifier", "agent_id" },
+      { err.code, err.meta.where, err.meta.issues.reason, err.meta.issues.field })
+    assert.matches("ctx.memory:scope", err.message)
+  end)
+
+  it("makes each scope once, and does not change with what was given", function()
+    assert.same({ true, "a" }, in_workflow(function(ctx)
+      local scope = { kind = "user", user_id = "a" }
+      local memory = ctx.memory:scope(scope)
+      memory:write("k", "a")
+      scope.user_id = "b"
+      return { rawequal(ctx.memory, ctx.memory) and rawequal(ctx.memory.run, ctx.memory.run), memory:read "k" }
+    end))
+  end)
+
+  it("of a nested agent has that agent's id and the metadata of its call", function()
+    local seen = {}
+    local h = define { agents = {
+      inner = { model = "fast", run = function(ctx)
+        ctx.memory.agent:write("who", ctx.agent_id)
+        ctx.memory:user():write("k", "nested")
+        ctx.memory.run:write("shared", 1)
+        return "done"
+      end },
+    }, workflows = { flow = { run = function(ctx)
+      ctx.agents.inner:run("x", { metadata = { user_id = "child" } })
+      seen = {
+        ctx.memory:scope({ kind = "agent", agent_id = "inner" }):read "who", ctx.memory:user("child"):read "k",
+        ctx.memory:user():read "k" or "none", ctx.memory.run:read "shared",
+      }
+    end } } }
+    h:session("s").workflows.flow:run(nil, { metadata = { user_id = "parent" } })
+    assert.same({ "inner", "nested", "none", 1 }, seen)
   end)
 
   it("keeps runs apart, and agents across sessions", function()
@@ -225,112 +219,180 @@ describe("ctx.memory", function()
 end)
 
 describe("a memory of one's own", function()
-  it("stands in for the storage's, and is asked only for what is right (MEM-01, 09)", function()
-    local memory = own_memory()
+  it("stands in for the storage's (MEM-01)", function()
+    local memory = own_memory.new()
     local session = define({ memory = memory }):session "s"
     session.memory:write("k", { 1 }, { tags = { "t" } })
-    session.memory:read "k"
-    assert.same({ "put", "k" }, { memory.calls[1][1], memory.calls[1][3] })
-    assert.same({ kind = "session", session_id = "s" }, memory.calls[1][2])
-    failure(session.memory.write, session.memory, "k", print)
-    failure(session.memory.read, session.memory, "a b")
-    assert.equal(2, #memory.calls)
+    assert.same({ 1 }, session.memory:read "k")
+    assert.same({ "k" }, session.memory:list())
+    assert.same({ "put", { kind = "session", session_id = "s" }, "k", { 1 }, { tags = { "t" } } }, memory.calls[1])
+    assert.same({ "list", { kind = "session", session_id = "s" }, { limit = 100 } }, memory.calls[3])
   end)
 
-  it("is asked for no scope, time to live or search that it has not (MEM-10, 12, 13)", function()
-    local memory = own_memory()
-    local err = failure(in_workflow, function(ctx) return ctx.memory:user("u"):read "k" end, { memory = memory })
-    assert.same({ "memory_scope", "scope_unsupported", "memory.user" },
-      { err.meta.where, err.meta.issues.reason, err.meta.issues.capability })
-    local facade = define({ memory = memory }):session("s").memory
-    err = failure(facade.write, facade, "k", 1, { ttl_ms = 5 })
-    assert.same({ "memory_write_options", "ttl_unsupported" }, { err.meta.where, err.meta.issues.reason })
-    assert.same({ "MODEL_CAPABILITY_ERROR", "missing_capability" },
-      { failure(facade.search, facade, "x").code, failure(facade.search, facade, "x").meta.reason })
-    table.insert(memory.capabilities, "memory.search")
-    assert.equal("method_missing", failure(facade.search, facade, "x").meta.reason)
-    assert.equal(0, #memory.calls)
+  it("may be a storage of ours beside the other", function()
+    local kept = harness.storage.memory()
+    local h = define { memory = kept }
+    h:session("s").memory:write("k", 1)
+    assert.equal(1, kept:memory_get({ kind = "session", session_id = "s" }, "k"))
+    assert.same({}, kept:list_sessions())
+    local both = define { memory = kept, storage = kept }
+    both:session("s").memory:write("k", 2)
+    both:session("s"):delete()
+    assert.is_nil(kept:memory_get({ kind = "session", session_id = "s" }, "k"))
   end)
 
-  it("that fails is a STATE_ERROR; an error of ours passes (MEM-18)", function()
-    local memory = own_memory()
-    local facade = define({ memory = memory }):session("s").memory
-    memory.hook = function() error "disk on fire" end
-    local err = failure(facade.read, facade, "k")
-    assert.same({ "STATE_ERROR", "memory.get", "memory", "mine" },
-      { err.code, err.meta.op, err.meta.adapter, err.meta.memory_provider })
-    assert.matches("disk on fire", err.message)
-    local own = harness.new_error("MY_ERROR", "x")
-    memory.hook = function() error(own) end
-    assert.is_true(rawequal(own, failure(facade.write, facade, "k", 1)))
-  end)
-
-  it("is left when the run is stopped (MEM-17)", function()
-    local memory = own_memory { hook = function() harness.sleep(1 << 40) end }
-    local h = define { memory = memory, workflows = { flow = { run = function(ctx) ctx.memory.run:read "k" end } } }
-    local stream = h:session("s").workflows.flow:stream()
+  it("without a list of capabilities is taken at its methods, and needs no id", function()
+    local memory = own_memory.new()
+    memory.id, memory.capabilities = nil, nil
+    local facade = define({ memory = memory, requires = { "memory.search" } }):session("s").memory
+    facade:write("k", "some words", { ttl_ms = 10 })
+    assert.equal("k", facade:search("words")[1].key)
     clock.advance(10)
-    stream:cancel()
-    clock.advance(10)
-    assert.equal("OPERATION_CANCELLED", failure(stream.result, stream).code)
+    assert.is_nil(facade:read "k")
+    memory.memory_search = nil
+    assert.equal("missing_capability", failure(facade.search, facade, "x").meta.reason)
   end)
 
-  it("counts for what is required (MEM-03)", function()
-    local err = failure(define, { memory = own_memory(), requires = { "memory.search" } })
+  it("gets scopes of its own to keep", function()
+    local memory = own_memory.new()
+    local facade = define({ memory = memory }):session("s").memory
+    facade:write("k", 1)
+    memory.calls[1][2].session_id = "other"
+    facade:write("k", 2)
+    assert.equal("s", memory.calls[2][2].session_id)
+  end)
+
+  it("counts for what is required, and is shown (MEM-03)", function()
+    local err = failure(define, { memory = own_memory.new(), requires = { "memory.search" } })
     assert.equal("missing_required_capability", err.meta.reason)
-    define { memory = own_memory(), requires = { "memory.run" } }
-    assert.equal("mine", define({ memory = own_memory() }):inspect().adapters[2].id)
+    local shown = define({ memory = own_memory.new(), requires = { "memory.run" } }):inspect()
+    assert.equal("storage", shown.adapters[1].kind)
+    assert.same({ "memory", "mine" }, { shown.adapters[2].kind, shown.adapters[2].id })
+    local own = { "memory.kv", "memory.list", "memory.delete", "memory.session", "memory.run" }
+    assert.same(own, { table.unpack(shown.capabilities) })
+    assert.same(own, { table.unpack(shown.adapters[2].capabilities) })
+    local set = own_memory.new { capabilities = { ["memory.kv"] = true, ["memory.run"] = false } }
+    assert.same({ "memory.kv" }, { table.unpack(define({ memory = set }):inspect().capabilities) })
+  end)
+
+  it("is closed with the last harness that uses it", function()
+    local closed = 0
+    local memory = own_memory.new { close = function() closed = closed + 1 end }
+    local a, b = define { memory = memory }, define { memory = memory }
+    assert.same({}, a:shutdown().errors)
+    assert.equal(0, closed)
+    assert.same({}, b:shutdown().errors)
+    assert.equal(1, closed)
+    memory.close = function() error "cannot" end
+    assert.matches("cannot", define({ memory = memory }):shutdown().errors[1].message)
   end)
 end)
 
-describe("a storage without memory", function()
-  it("still holds sessions; memory says what it cannot", function()
-    local storage = wrapped.new()
-    storage.capabilities = {}
-    local session = define({ storage = storage }):session "s"
-    assert.equal("hi", session.agents.helper:run "x")
-    assert.equal("scope_unsupported", failure(session.memory.read, session.memory, "k").meta.issues.reason)
-  end)
-end)
+describe("deleting a session", function()
+  -- Keeps n keys in the session's memory and in that of each of its two runs, deletes it and counts.
+  local function deleted(memory, n)
+    local h = define { memory = memory, workflows = { flow = { run = function(ctx)
+      for i = 1, n do ctx.memory.run:write("r" .. i, i) end
+      return ctx.run_id
+    end } } }
+    local session, other = h:session "s", h:session "other"
+    local runs = { session.workflows.flow:run(), session.workflows.flow:run() }
+    for i = 1, n do session.memory:write("k" .. i, i) end
+    other.memory:write("k", 1)
+    session:delete()
+    memory.calls = {}
+    local left = #h:session("s").memory:list { limit = 1000 }
+    for _, id in ipairs(runs) do left = left + #memory:memory_list({ kind = "run", run_id = id }) end
+    assert.equal(1, other.memory:read "k")
+    return left
+  end
 
-describe("memory telemetry", function()
-  it("has a span and metrics for each call, without content (MEM-19)", function()
-    local recorder = harness.testing.recorder.new()
-    local session = define({ telemetry = { listener = recorder } }):session "s"
-    session.memory:write("secret-key", "secret value")
-    session.memory:read "secret-key"
-    session.memory:list()
-    pcall(session.memory.read, session.memory, "a b")
-    local names = {}
-    for i, span in ipairs(recorder.spans) do names[i] = span.name end
-    assert.same({ "harness.memory.set", "harness.memory.get", "harness.memory.list" }, names)
-    assert.is_nil(harness.json.encode(recorder.spans[1].attributes):find "secret")
-    assert.is_true(recorder.spans[2].attributes["harness.memory.hit"])
-    assert.equal(1, recorder.spans[3].attributes["harness.memory.result_count"])
+  it("removes its memory, and its runs', from a memory of one's own", function()
+    assert.equal(0, deleted(own_memory.new(), 3))
+    assert.equal(0, deleted(own_memory.new(), 1001)) -- more than a page
   end)
-end)
 
-describe("memory against a plain table", function()
-  it("behaves the same for random calls", function()
-    local memory, model = define():session("s").memory, {}
-    for _ = 1, math.max(200, 3000 // FACTOR) do
-      local key = "k" .. math.random(20)
-      local act = math.random(4)
-      if act == 1 then
-        local value = math.random(100)
-        memory:write(key, value)
-        model[key] = value
-      elseif act == 2 then
-        memory:delete(key)
-        model[key] = nil
-      elseif act == 3 then
-        assert.equal(model[key], memory:read(key))
-      else
-        local keys = {}
-        for name in pairs(model) do keys[#keys + 1] = name end
-        table.sort(keys)
-        assert.same(keys, memory:list())
-      end
+  it("leaves what it cannot list or delete", function()
+    assert.equal(9, deleted(own_memory.new { capabilities = {
+      "memory.kv", "memory.list", "memory.session", "memory.run",
+    } }, 3))
+  end)
+
+  it("ends also when the memory deletes nothing", function()
+    local memory = own_memory.new()
+    memory.memory_delete = function() end
+    assert.equal(3 * 3, deleted(memory, 3))
+    memory = own_memory.new()
+    memory.memory_list = function() -- knows no cursor
+      local all = {}
+      for i = 1, 1000 do all[i] = { key = "k" .. i } end
+      return all
     end
+    define({ memory = memory }):session("s"):delete()
+  end)
+
+  it("fails when the memory does, and can be made again", function()
+    local memory = own_memory.new()
+    local h = define { memory = memory }
+    local session = h:session "s"
+    session.memory:write("k", 1)
+    memory.hook = function() error "off line" end
+    assert.equal("memory.list", failure(session.delete, session).meta.op)
+    memory.hook = nil
+    h:session("s"):delete()
+    assert.is_nil(h:session("s").memory:read "k")
+  end)
+
+  it("removes it after a run that asks for it itself", function()
+    local memory = own_memory.new()
+    local h
+    h = define { memory = memory, workflows = { flow = { run = function(ctx)
+      ctx.memory.session:write("k", 1)
+      h:session("s"):delete()
+    end } } }
+    pcall(h:session("s").workflows.flow.run, h:session("s").workflows.flow)
+    assert.is_nil(h:session("s").memory:read "k")
+  end)
+end)
+
+describe("a storage of one's own", function()
+  -- The storage without its methods for memory.
+  local function without_memory(capabilities)
+    local inner = harness.storage.memory()
+    return setmetatable({}, { __index = function(_, key)
+      if key == "capabilities" then return capabilities end
+      if key:find "^memory_" then return nil end
+      local method = inner[key]
+      return type(method) == "function" and function(_, ...) return method(inner, ...) end or method
+    end })
+  end
+
+  it("that has no memory holds sessions and runs; memory says what it cannot", function()
+    for _, capabilities in ipairs { {}, false } do
+      local h = define({ storage = without_memory(capabilities or nil) })
+      local session = h:session "s"
+      assert.equal("hi", session.agents.helper:run "x")
+      local err = failure(session.memory.read, session.memory, "k")
+      assert.same({ "scope_unsupported", "memory.session" }, { err.meta.issues.reason, err.meta.issues.capability })
+      assert.same({}, { table.unpack(h:inspect().capabilities) })
+      session:delete()
+    end
+    local declares = define({ storage = without_memory { "memory.kv", "memory.session" } }):session("s").memory
+    local err = failure(declares.read, declares, "k")
+    assert.same({ "MODEL_CAPABILITY_ERROR", "method_missing", "memory.get" },
+      { err.code, err.meta.reason, err.meta.method })
+  end)
+
+  it("that declares nothing is taken at its methods", function()
+    local storage = wrapped.new()
+    getmetatable(storage).__index = (function(index)
+      return function(self, key)
+        if key == "capabilities" then return nil end
+        return index(self, key)
+      end
+    end)(getmetatable(storage).__index)
+    local memory = define({ storage = storage, requires = { "memory.ttl" } }):session("s").memory
+    memory:write("k", "a word")
+    assert.equal("k", memory:search("word")[1].key)
   end)
 end)

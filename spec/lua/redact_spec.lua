@@ -137,8 +137,21 @@ describe("redact", function()
       assert.equal(("x"):rep(4000), redact.value(("x"):rep(5000)))
       assert.equal(("x"):rep(3999), redact.value(("x"):rep(3999) .. "é" .. "y"))
       assert.equal(("x"):rep(3998) .. "é", redact.value(("x"):rep(3998) .. "éé"))
-      assert.equal(4000, #redact.value(("\x80"):rep(5000)) + 3)
+      assert.equal(("\u{fffd}"):rep(1333), redact.value(("\x80"):rep(5000)))
       assert.equal(("x"):rep(4000), redact.value(("x"):rep(1 << 20)))
+    end)
+
+    it("replaces what is not UTF-8, in keys too", function()
+      local given = { ["k\xff"] = { "\xe4\xb8", "a\xc3b\xff", "\u{4e2d}", "\xed\xa0\x80" } }
+      assert.same({ ["k\u{fffd}"] = { "\u{fffd}\u{fffd}", "a\u{fffd}b\u{fffd}", "\u{4e2d}",
+        ("\u{fffd}"):rep(3) } }, redact.value(given))
+      for _ = 1, 200 do
+        local bytes = {}
+        for i = 1, math.random(0, 12) do bytes[i] = string.char(math.random(0, 255)) end
+        local text = table.concat(bytes)
+        assert.is_truthy(utf8.len(redact.value(text)))
+        if utf8.len(text) then assert.equal(text, redact.value(text)) end
+      end
     end)
 
     it("masks before it cuts", function()

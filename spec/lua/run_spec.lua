@@ -478,6 +478,18 @@ describe("a run", function()
       h:shutdown()
     end)
 
+    -- The record stayed "running": its error was no JSON.
+    it("is stored also when the error is not UTF-8", function()
+      local h = scripted.harness({ { text = "x" } }, { definition = { workflows = { flow = {
+        run = function() error("bad \xff", 0) end,
+      } } } })
+      local session = h:session "s"
+      local _, err = pcall(session.workflows.flow.run, session.workflows.flow)
+      assert.equal("bad \xff", err)
+      local record = session:runs()[1]
+      assert.same({ "failed", "bad \u{fffd}" }, { record.status, record.error.message })
+    end)
+
     it("is one end even when storage fails at the commit", function()
       local storage = harness.storage.memory()
       local broken = setmetatable({}, { __index = function(_, key)
