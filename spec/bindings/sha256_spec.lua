@@ -1,4 +1,4 @@
--- engine/sha256.c through core.sha256: FIPS 180-4. The expected digests are from coreutils' sha256sum.
+-- core.sha256 (libcrypto): FIPS 180-4. The expected digests are from coreutils' sha256sum.
 local core = require "harness.core"
 
 local sha256 = core.sha256
