@@ -81,6 +81,7 @@ int bind_raise(lua_State *L, const char *code, const char *format, ...)
 int bind_json(lua_State *L);
 int bind_schema(lua_State *L);
 int bind_glob(lua_State *L);
+int bind_grep(lua_State *L);
 int bind_relay(lua_State *L);
 int bind_http(lua_State *L);
 int bind_sse(lua_State *L);

@@ -1,53 +1,29 @@
 /* schema_pattern.c - `pattern` and `patternProperties`: ECMA-262 expressions run by PCRE2.
  *
- * PCRE2 is loaded at the first pattern (linking it costs 0.4 ms at every start), behind the table
- * of functions below, one per Lua state.
- *
  * JSON Schema means the regular expressions of ECMA-262 in Unicode mode. Options bring PCRE2 close
  * to them; translate() rewrites what is left and means something else in PCRE2: \s, \v, `[` in a
  * class, pairs of \uXXXX surrogates, long names of Unicode categories. What PCRE2 has beyond
  * ECMA-262 (\A, \z, possessive quantifiers, ...) is taken as PCRE2 means it.
  *
- * A pattern can take exponential time, and PCRE2's own limits count per start position. So patterns
- * are compiled with automatic callouts: one call before each item tried, which takes steps of the
- * check (one, and more for long stretches of text passed in between), and ends the match when none
- * are left. */
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <dlfcn.h>
+ * A pattern can take exponential time: the meter of engine/pcre2_api.h takes steps of the check and
+ * ends the match when none are left. */
 #include <lauxlib.h>
-#include <pcre2.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "bind_pcre2.h"
 #include "schema.h"
 
 enum {
     MAX_PATTERN = 64 << 10, /* bytes */
-    MATCH_HEAP_KIB = 20000,
-    TEXT_PER_STEP = 16,  /* bytes passed between two callouts */
-    SPAN_PER_STEP = 1024 /* bytes of the match so far: what a back reference may compare */
+    MATCH_HEAP_KIB = 20000
 };
 
 static const char LIBRARY_KEY = 0; /* its address: registry key of the struct library */
 
+/* PCRE2 and the contexts that all schemas of a Lua state share. */
 struct library {
-    void *handle;
-    pcre2_code *(*compile)(PCRE2_SPTR, PCRE2_SIZE, uint32_t, int *, PCRE2_SIZE *,
-                           pcre2_compile_context *);
-    void (*code_free)(pcre2_code *);
-    pcre2_compile_context *(*compile_context_create)(pcre2_general_context *);
-    void (*compile_context_free)(pcre2_compile_context *);
-    int (*set_extra_options)(pcre2_compile_context *, uint32_t);
-    int (*set_newline)(pcre2_compile_context *, uint32_t);
-    int (*match)(const pcre2_code *, PCRE2_SPTR, PCRE2_SIZE, PCRE2_SIZE, uint32_t,
-                 pcre2_match_data *, pcre2_match_context *);
-    pcre2_match_data *(*match_data_create)(uint32_t, pcre2_general_context *);
-    void (*match_data_free)(pcre2_match_data *);
-    pcre2_match_context *(*match_context_create)(pcre2_general_context *);
-    void (*match_context_free)(pcre2_match_context *);
-    int (*set_callout)(pcre2_match_context *, int (*)(pcre2_callout_block *, void *), void *);
-    int (*set_heap_limit)(pcre2_match_context *, uint32_t);
-    int (*error_message)(int, PCRE2_UCHAR *, PCRE2_SIZE);
+    const struct pcre2_api *api;
     pcre2_compile_context *compiling;
     pcre2_match_context *matching;
 };
@@ -64,52 +40,21 @@ struct schema_pattern {
 
 static int library_free(lua_State *L) {
     struct library *lib = lua_touserdata(L, 1);
-    if (lib->compiling) lib->compile_context_free(lib->compiling);
-    if (lib->matching) lib->match_context_free(lib->matching);
+    if (lib->compiling) lib->api->compile_context_free(lib->compiling);
+    if (lib->matching) lib->api->match_context_free(lib->matching);
     lib->compiling = NULL;
     lib->matching = NULL;
     /* The rest stays: schemas that are finalised later still free their patterns. */
     return 0;
 }
 
-static bool find_functions(struct library *lib) {
-    const struct {
-        const char *name;
-        void *slot;
-    } FUNCTIONS[] = {
-        {"pcre2_compile_8", &lib->compile},
-        {"pcre2_code_free_8", &lib->code_free},
-        {"pcre2_compile_context_create_8", &lib->compile_context_create},
-        {"pcre2_compile_context_free_8", &lib->compile_context_free},
-        {"pcre2_set_compile_extra_options_8", &lib->set_extra_options},
-        {"pcre2_set_newline_8", &lib->set_newline},
-        {"pcre2_match_8", &lib->match},
-        {"pcre2_match_data_create_8", &lib->match_data_create},
-        {"pcre2_match_data_free_8", &lib->match_data_free},
-        {"pcre2_match_context_create_8", &lib->match_context_create},
-        {"pcre2_match_context_free_8", &lib->match_context_free},
-        {"pcre2_set_callout_8", &lib->set_callout},
-        {"pcre2_set_heap_limit_8", &lib->set_heap_limit},
-        {"pcre2_get_error_message_8", &lib->error_message},
-    };
-    for (size_t i = 0; i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++) {
-        void *found = dlsym(lib->handle, FUNCTIONS[i].name);
-        if (!found) return false;
-        /* POSIX promises that a data pointer holds a function; C has no cast that says so. */
-        memcpy(FUNCTIONS[i].slot, &found, sizeof found);
-    }
-    return true;
-}
-
-static bool open_library(struct library *lib) {
-    lib->handle = dlopen("libpcre2-8.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (!lib->handle || !find_functions(lib)) return false;
-    lib->compiling = lib->compile_context_create(NULL);
-    lib->matching = lib->match_context_create(NULL);
+static bool make_contexts(struct library *lib) {
+    lib->compiling = lib->api->compile_context_create(NULL);
+    lib->matching = lib->api->match_context_create(NULL);
     if (!lib->compiling || !lib->matching) return false;
-    lib->set_extra_options(lib->compiling, PCRE2_EXTRA_ALT_BSUX);
-    lib->set_newline(lib->compiling, PCRE2_NEWLINE_ANYCRLF);
-    lib->set_heap_limit(lib->matching, MATCH_HEAP_KIB);
+    lib->api->set_extra_options(lib->compiling, PCRE2_EXTRA_ALT_BSUX);
+    lib->api->set_newline(lib->compiling, PCRE2_NEWLINE_ANYCRLF);
+    lib->api->set_heap_limit(lib->matching, MATCH_HEAP_KIB);
     return true;
 }
 
@@ -119,15 +64,16 @@ static const struct library *library_get(lua_State *L) {
     struct library *lib = lua_touserdata(L, -1);
     lua_pop(L, 1);
     if (lib) return lib;
+    const struct pcre2_api *api = bind_pcre2_api(L);
+    if (!api) return NULL;
     lib = lua_newuserdatauv(L, sizeof *lib, 0);
-    *lib = (struct library){0};
+    *lib = (struct library){.api = api};
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, library_free);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    if (!open_library(lib)) {
-        const char *why = lib->handle ? "it lacks functions, or memory is short" : dlerror();
-        lua_pushfstring(L, "patterns need PCRE2 (package libpcre2-8-0): %s", why);
+    if (!make_contexts(lib)) {
+        lua_pushliteral(L, "not enough memory");
         return NULL;
     }
     lua_rawsetp(L, LUA_REGISTRYINDEX, &LIBRARY_KEY);
@@ -267,7 +213,7 @@ static const char *push_translated(lua_State *L, const char *text, size_t len) {
 /* Without the offset: it is one of the translated text. */
 static void push_error(lua_State *L, const struct library *lib, int code) {
     PCRE2_UCHAR text[160] = {0};
-    lib->error_message(code, text, sizeof text);
+    lib->api->error_message(code, text, sizeof text);
     lua_pushfstring(L, "is not a regular expression: %s", (char *)text);
 }
 
@@ -293,7 +239,7 @@ struct schema_pattern *schema_pattern_new(lua_State *L, struct schema *schema, c
     size_t offset;
     *pattern = (struct schema_pattern){NULL, lib, NULL, source, len};
     pattern->code =
-        lib->compile((PCRE2_SPTR)translated, size, options, &code, &offset, lib->compiling);
+        lib->api->compile((PCRE2_SPTR)translated, size, options, &code, &offset, lib->compiling);
     lua_pop(L, 1);
     if (!pattern->code) {
         push_error(L, lib, code);
@@ -310,27 +256,11 @@ const char *schema_pattern_push(lua_State *L, const struct schema_pattern *patte
 
 void schema_patterns_free(struct schema *schema) {
     for (struct schema_pattern *p = schema->patterns; p; p = p->next)
-        p->library->code_free(p->code);
+        p->library->api->code_free(p->code);
     schema->patterns = NULL;
 }
 
 /* ---- matching ------------------------------------------------------------------------------------ */
-
-struct meter {
-    int64_t left;
-    size_t position; /* at the last callout */
-};
-
-/* Called before each item of the pattern that is tried; not zero ends the match. */
-static int take_steps(pcre2_callout_block *block, void *data) {
-    struct meter *meter = data;
-    size_t now = block->current_position;
-    size_t passed = now > meter->position ? now - meter->position : 0;
-    meter->position = now;
-    size_t span = now > block->start_match ? now - block->start_match : 0;
-    meter->left -= (int64_t)(1 + passed / TEXT_PER_STEP + span / SPAN_PER_STEP);
-    return meter->left < 0 ? PCRE2_ERROR_CALLOUT : 0;
-}
 
 static bool no_answer(struct schema_check *c, const struct schema_pattern *pattern, int rc,
                       const struct schema_path *path) {
@@ -355,12 +285,12 @@ bool schema_pattern_match(struct schema_check *c, const struct schema_pattern *p
                           const char *text, size_t len, const struct schema_path *path) {
     if (!schema_step(c, 4 + (int64_t)(len / 64))) return false;
     const struct library *lib = pattern->library;
-    pcre2_match_data *data = lib->match_data_create(1, NULL);
+    pcre2_match_data *data = lib->api->match_data_create(1, NULL);
     if (!data) return no_answer(c, pattern, PCRE2_ERROR_NOMEMORY, path);
-    struct meter meter = {c->steps, 0};
-    lib->set_callout(lib->matching, take_steps, &meter);
-    int rc = lib->match(pattern->code, (PCRE2_SPTR)text, len, 0, 0, data, lib->matching);
-    lib->match_data_free(data);
+    struct pcre2_meter meter = {c->steps, 0};
+    lib->api->set_callout(lib->matching, pcre2_take_steps, &meter);
+    int rc = lib->api->match(pattern->code, (PCRE2_SPTR)text, len, 0, 0, data, lib->matching);
+    lib->api->match_data_free(data);
     c->steps = meter.left > 0 ? meter.left : 0;
     if (rc >= 0) return true;
     if (rc == PCRE2_ERROR_NOMATCH) return false;
