@@ -1,8 +1,10 @@
 --- Checks the `agents` and `workflows` of a definition, and what they refer to.
 
+local builtin = require "harness.builtin"
 local fields = require "harness.definition_fields"
 local names = require "harness.definition_names"
 local nearest = require "harness.nearest"
+local permissions = require "harness.definition_permissions"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -26,24 +28,34 @@ local function instructions(problems, path, value)
   return fields.callable("a string or a function(ctx) that returns one")(problems, path, value)
 end
 
--- Built-in tools need a sandbox, which is not there yet; a misspelt name is told all the same.
-local function builtin_tools(problems, path, value)
-  if value == false then return {} end
-  if value ~= true and type(value) ~= "table" then
-    problems:wrong_type(path, "a list of built-in tools, or true for all but lua", value)
-    return nil
-  end
-  local is_known = true
-  local list = value == true and {} or fields.list(function(_, at, name)
-    if names.IS_BUILTIN[name] then return name end
-    is_known = false
-    if type(name) ~= "string" then return problems:wrong_type(at, "the name of a built-in tool", name) end
+local function builtin_tool(problems, at, name)
+  if builtin.traits(name) then return name end
+  if names.IS_BUILTIN[name] then
+    problems:add(at, "not_available", ("the built-in tool %s is not available in this version; leave it out")
+      :format(name), name)
+  elseif type(name) ~= "string" then
+    problems:wrong_type(at, "the name of a built-in tool", name)
+  else
     problems:add(at, "unknown_reference", ('there is no built-in tool "%s"%s')
       :format(name, nearest.hint(name, names.BUILTIN_TOOLS, "built-in tools")), name)
-  end, "a list of built-in tools")(problems, path, value)
-  if not list or not is_known then return nil end
-  if value == true or #list > 0 then
-    problems:add(path, "not_available", "built-in tools are not available in this version; leave them out")
+  end
+  return nil
+end
+
+local builtin_list = fields.list(builtin_tool, "a list of built-in tools")
+
+local function builtin_tools(problems, path, value)
+  if value == false then return {} end
+  if value == true then return table.move(builtin.NAMES, 1, #builtin.NAMES, 1, {}) end
+  if type(value) ~= "table" then
+    return problems:wrong_type(path, "a list of built-in tools, or true for all but lua", value)
+  end
+  local list, seen = builtin_list(problems, path, value), {}
+  for i, name in ipairs(list or {}) do
+    if name and seen[name] then
+      problems:add(fields.at(path, i), "invalid_agent", ('the built-in tool "%s" is listed twice'):format(name), name)
+    end
+    if name then seen[name] = true end
   end
   return list
 end
@@ -65,8 +77,8 @@ local function agent_fields()
     description = { fields.string() },
     run = { fields.callable(HANDLER) },
     skills = { fields.not_available "`skills` of an agent" },
-    permissions = { fields.not_available "`permissions` of an agent" },
-    on_permission = { fields.not_available "`on_permission` of an agent" },
+    permissions = { permissions.check },
+    on_permission = { fields.callable "a function on_permission(request)" },
     context = { fields.not_available "`context` of an agent" },
   }
 end
@@ -125,7 +137,7 @@ local function lacking(entry, capabilities)
   if not entry.string_output and not has_any(capabilities, "object", "tool_use") then
     return "object or tool_use, since the agent's output is not a string"
   end
-  if #entry.tools > 0 and not capabilities.tool_use then return "tool_use, since the agent has tools" end
+  if #entry.tools + #entry.builtin_tools > 0 and not capabilities.tool_use then return "tool_use, since the agent has tools" end
   return nil
 end
 
@@ -165,13 +177,20 @@ local function sorted_ids(list)
   return ids
 end
 
+-- The given order, without what was wrong.
+local function kept(list)
+  local names_given = {}
+  for _, name in ipairs(list or {}) do names_given[#names_given + 1] = name or nil end
+  return names_given
+end
+
 local function settle(entry, id, given, defaults)
   entry.id = id
   entry.string_output = given.output == nil or entry.output ~= nil and is_string_schema(entry.output)
   entry.input = entry.input or string_schema()
   entry.output = entry.output or string_schema()
   entry.tools = sorted_ids(entry.tools)
-  entry.builtin_tools = entry.builtin_tools or {}
+  entry.builtin_tools = kept(entry.builtin_tools)
   entry.max_steps = entry.max_steps or defaults.max_steps
   entry.history_window = entry.history_window or defaults.history_window
   entry.structured_retry = entry.structured_retry or STRUCTURED_RETRY
@@ -190,7 +209,10 @@ local function check_agent(c, path, id, given, spec)
   local entry = fields.check(problems, path, given, spec)
   local output_is_known = given.output == nil or entry.output ~= nil
   check_model_reference(problems, path, entry, c.aliases)
-  if c.tool_ids then check_tool_references(problems, path, entry.tools or {}, c.tool_ids) end
+  if c.tool_ids then
+    check_tool_references(problems, path, entry.tools or {}, c.tool_ids)
+    permissions.check_ids(problems, path, entry.permissions, c.tool_ids)
+  end
   settle(entry, id, given, c.defaults)
   if output_is_known and not given.run then check_capabilities(problems, path, id, entry, c.models) end
   return entry
@@ -215,8 +237,18 @@ local function method_of(entry, capabilities)
   return capabilities.object and "object" or "tool_use"
 end
 
+local function add_tool(entry, tool)
+  entry.tool_set[tool.id] = tool
+  table.insert(entry.tool_names, tool.id)
+  local spec = { name = tool.id, description = tool.description, parameters = tools.shown_schema(tool.input) }
+  table.insert(entry.tool_specs, spec)
+  if not tool.needs_executor then table.insert(entry.file_tool_specs, spec) end
+end
+
 ---Adds what the loop needs of agents that are known to be right: `method` (a capability), `text_output`,
----`output_schema`, `tool_set` and `tool_specs` (what the model is shown, in byte order of the ids).
+---`output_schema`, `tool_set` (id -> tool), `tool_names`, `tool_specs`: what the model is shown, built-in tools
+---as they are listed, then the others in byte order of the ids; and `file_tool_specs`, the same where the
+---sandbox runs no commands.
 ---@param agents table<string, table>
 ---@param models table<string, table>
 ---@param tool_map table<string, table>
@@ -225,14 +257,9 @@ function M.prepare(agents, models, tool_map)
     entry.method = method_of(entry, models[entry.model].capabilities)
     entry.text_output = entry.method == "text" or entry.method == "text_stream"
     entry.output_schema = not entry.text_output and entry.output or nil
-    entry.tool_set, entry.tool_specs = {}, {}
-    for i, id in ipairs(entry.tools) do
-      local tool = tool_map[id]
-      entry.tool_set[id] = true
-      entry.tool_specs[i] = {
-        name = id, description = tool.description, parameters = tools.shown_schema(tool.input),
-      }
-    end
+    entry.tool_set, entry.tool_names, entry.tool_specs, entry.file_tool_specs = {}, {}, {}, {}
+    for _, name in ipairs(entry.builtin_tools) do add_tool(entry, builtin.get(name)) end
+    for _, id in ipairs(entry.tools) do add_tool(entry, tool_map[id]) end
   end
 end
 

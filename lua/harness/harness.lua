@@ -2,11 +2,14 @@
 
 local adapter = require "harness.adapter"
 local core = require "harness.core"
+local builtin = require "harness.builtin"
+local definition_permissions = require "harness.definition_permissions"
 local definitions = require "harness.definition"
 local errors = require "harness.errors"
 local events = require "harness.events"
 local json = require "harness.json"
 local loggers = require "harness.logger"
+local permissions = require "harness.permissions"
 local sessions = require "harness.session"
 local storages = require "harness.storage"
 local task = require "harness.task"
@@ -146,6 +149,18 @@ local function list_of(list)
   return json.array(type(list) == "table" and { table.unpack(list) } or {})
 end
 
+-- `permissions`: what each of its tools needs, { mode, allow?, deny? } by id.
+local function describe_agent(agent)
+  local modes = {}
+  for _, id in ipairs(agent.tool_names) do
+    modes[id] = permissions.describe(agent, id, agent.tool_set[id].read_only)
+  end
+  return {
+    model = agent.model, tools = list_of(agent.tools), builtin_tools = list_of(agent.builtin_tools), permissions = modes,
+    description = agent.description,
+  }
+end
+
 --- What the harness defines, as plain data.
 ---@return table
 function Harness:inspect()
@@ -165,9 +180,7 @@ function Harness:inspect()
       }
     end),
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
-    agents = each(def.agents, function(agent)
-      return { model = agent.model, tools = list_of(agent.tools), description = agent.description }
-    end),
+    agents = each(def.agents, describe_agent),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }
     end),
@@ -225,6 +238,17 @@ end
 
 Harness.__close = function(self) self:shutdown() end
 
+-- A rule for a tool that only reads does nothing (PERM-1): whoever wrote it should know.
+local function warn_of_permissions(definition, logger)
+  for _, id in ipairs(sorted_ids(definition.agents)) do
+    local ignored = definition_permissions.without_effect(definition.agents[id].permissions)
+    if #ignored > 0 then
+      logger:warn(("permissions of agent %q have no effect on %s: tools that only read need none; to withhold them, "
+        .. "leave them out of builtin_tools"):format(id, table.concat(ignored, ", ")), { agent_id = id })
+    end
+  end
+end
+
 --- Checks a whole definition and makes the harness. Raises one HARNESS_CONFIG_ERROR with all
 --- problems in meta.problems.
 ---@param t table
@@ -233,6 +257,7 @@ function M.define(t)
   local definition = definitions.check(t)
   local storage = definition.storage or storages.memory()
   local logger = definition.logger or loggers.new { fields = { harness = definition.name } }
+  warn_of_permissions(definition, logger)
   local telemetry = { logger = logger }
   for key, value in pairs(definition.telemetry) do telemetry[key] = value end
   local self = setmetatable({

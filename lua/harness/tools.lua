@@ -4,11 +4,13 @@
 --- What the handlers do happens in tasks of their own, so one that does not stop when it is told to is
 --- ended after its grace, and its result says that it may have had its effect (`meta.settlement`).
 
+local builtin = require "harness.builtin"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local join = require "harness.join"
 local json = require "harness.json"
 local messages = require "harness.messages"
+local permissions = require "harness.permissions"
 local task = require "harness.task"
 local context = require "harness.context"
 
@@ -62,12 +64,20 @@ local function checked_output(tool, output)
     first_issue(value)), { where = "tool_output", issues = value, tool_id = tool.id })
 end
 
-local function find_tool(run, agent, call)
-  local tool = agent.tool_set[call.name] and run.definition.tools[call.name]
+local function find_tool(agent, call)
+  local tool = agent.tool_set[call.name]
   if tool then return tool end
   errors.raise("TOOL_NOT_FOUND", ("there is no tool %q for this agent; it has: %s"):format(call.name,
-    #agent.tools > 0 and table.concat(agent.tools, ", ") or "none"),
+    #agent.tool_names > 0 and table.concat(agent.tool_names, ", ") or "none"),
     { tool_id = call.name, where = "agent_allowlist" })
+end
+
+-- Models also say Bash or LS for the built-in tools; events and results have the one name.
+local function with_its_name(agent, call)
+  if agent.tool_set[call.name] then return call end
+  local name = builtin.meant(call.name)
+  if not name or not agent.tool_set[name] then return call end
+  return { id = call.id, name = name, arguments = call.arguments, invalid_arguments = call.invalid_arguments }
 end
 
 -- What a failure is called in the tool's result. `child` is the handler's task.
@@ -82,7 +92,7 @@ local function tool_error(run, tool, err, child)
   end
   if code then return err end
   return errors.new("TOOL_ERROR", ("tool %q failed: %s"):format(tool and tool.id or "?", errors.serialize(err).message),
-    { tool_id = tool and tool.id, tool_kind = "lua" }, err)
+    { tool_id = tool and tool.id, tool_kind = tool and tool.kind or "lua" }, err)
 end
 
 -- The model is told of a failure in one line; whoever wrote the tool wants to know where it was.
@@ -119,29 +129,73 @@ function Call:finish(output, err)
   if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
 end
 
+-- Finds the tool and checks the call. What is denied anyway is denied first, as the model gave it; only
+-- a call that could run is asked for.
 local function prepare(self)
-  local tool = find_tool(self.run, self.agent, self.call)
-  self.tool = tool
-  return tool, checked_input(tool, self.call)
+  local call = self.call
+  self.tool = find_tool(self.agent, call)
+  local decision = not call.invalid_arguments and permissions.decide(self.agent, self.tool, call.arguments)
+  return checked_input(self.tool, call), decision
 end
 
--- Starts the handler as a task of the group; false when the call failed before it could start.
+local function start_child(self, group, fn, ...)
+  local timeout_ms = self.tool.timeout_ms or self.run.definition.defaults.tool_timeout_ms
+  local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
+    fn, ...)
+  child.tool_call = self
+  return child
+end
+
+-- Asks on_permission, which may wait for a person, in a task of its own.
+function Call:start_asking(group)
+  local run, call = self.run, self.call
+  self.asking = true
+  start_child(self, group, self.agent.on_permission, {
+    tool_id = self.tool.id, input = messages.copy(call.arguments), agent_id = self.who.agent_id, run_id = run.id,
+    session_id = run.session.id, call_id = call.id,
+  })
+end
+
+function Call:start_handler(group)
+  local ctx = context.tool(self.run, self.who, self.tool.id, self.call.id)
+  if self.span then rawset(ctx, "_span", self.span) end
+  self.child = start_child(self, group, self.tool.run, ctx, messages.copy(self.input))
+  rawset(ctx, "_task", self.child)
+end
+
+-- Starts the handler, or asks first, as a task of the group; false when the call failed before that.
 function Call:start(group)
   self:emit_started()
-  local ok, tool, input = pcall(prepare, self)
+  local ok, input, decision = pcall(prepare, self)
   if not ok then
-    self:finish(nil, tool)
+    self:finish(nil, input)
     return false
   end
-  local run = self.run
-  local timeout_ms = tool.timeout_ms or run.definition.defaults.tool_timeout_ms
-  local ctx = context.tool(run, self.who, tool.id, self.call.id)
-  if self.span then rawset(ctx, "_span", self.span) end
-  local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
-    tool.run, ctx, messages.copy(input))
-  rawset(ctx, "_task", child)
-  child.tool_call, self.child = self, child
+  self.input = input
+  if decision == "ask" then self:start_asking(group) else self:start_handler(group) end
   return true
+end
+
+-- Why the call may not run after on_permission has ended; nil when it may.
+local function refusal(self, child, stop_reason)
+  local agent, tool = self.agent, self.tool
+  if stop_reason then return tool_error(self.run, tool, child.failed and child.value or stop_reason) end
+  if not child.failed then return permissions.refusal(agent, tool, join.first_result(child)) end
+  local err = child.value
+  if errors.is(err, "OPERATION_TIMEOUT") and err.meta.scope == "tool" then return tool_error(self.run, tool, err) end
+  self.run:logger(self.who.agent_id, tool.id):error("on_permission raised an error; the call is denied",
+    { call_id = self.call.id, error = errors.serialize(err), traceback = child.traceback })
+  return permissions.denied(agent, tool, "hook_failed", "whoever decides about it failed", err)
+end
+
+-- on_permission has ended: the handler is started, or the call is over. Nothing is started once the batch
+-- is to stop, for `stop_reason`.
+function Call:answered(child, group, stop_reason)
+  self.asking = false
+  local err = refusal(self, child, stop_reason)
+  if not err then return self:start_handler(group) end
+  self:finish(nil, err)
+  if err.code == "OPERATION_CANCELLED" then return err end
 end
 
 -- Makes the content of an output; returns the output.
@@ -183,8 +237,8 @@ function Batch:start_more()
     local i = self.next_call
     self.next_call = i + 1
     local state = setmetatable({
-      run = self.run, agent = self.agent, who = self.who, call = calls[i], tool = nil, started_us = 0, content = nil,
-      finished = false, child = nil,
+      run = self.run, agent = self.agent, who = self.who, call = with_its_name(self.agent, calls[i]), tool = nil,
+      input = nil, started_us = 0, content = nil, asking = false, finished = false, child = nil,
     }, Call)
     self.states[i] = state
     state:start(group)
@@ -193,7 +247,12 @@ end
 
 function Batch:on_end(child)
   self.ended = self.ended + 1
-  local must_end = child.tool_call:ended(child)
+  local call, must_end = child.tool_call, nil
+  if call.asking then
+    must_end = call:answered(child, self.group, self.fatal or core.signal_reason(self.task.scope))
+  else
+    must_end = call:ended(child)
+  end
   if must_end and not self.fatal then
     self.fatal = must_end
     return "stop"

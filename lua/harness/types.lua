@@ -107,13 +107,18 @@
 ---@field input? harness.Schema|table default: a string
 ---@field output? harness.Schema|table default: a string
 ---@field tools? string[]
----@field builtin_tools? string[]|boolean
+---@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; default none
+---@field permissions? table<string, harness.Permission> by the id of a tool; default "allow"
+---@field on_permission? fun(request: harness.PermissionRequest): "allow"|"deny" asked for tools whose mode is "ask"
 ---@field max_steps? integer
 ---@field history_window? integer
 ---@field structured_retry? integer rounds of repair for an output that does not fit its schema, default 1
 ---@field budget? harness.Budget
 ---@field description? string
 ---@field run? fun(ctx: harness.AgentContext, input: any): any a hand-written agent
+
+---@alias harness.PermissionMode "allow"|"ask"|"deny"
+---@alias harness.Permission harness.PermissionMode|{ mode?: harness.PermissionMode, allow?: string[], deny?: string[] }
 
 ---@class harness.WorkflowTable
 ---@field input? harness.Schema|table

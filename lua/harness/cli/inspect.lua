@@ -31,6 +31,19 @@ local function list(names)
   return #names > 0 and table.concat(names, ", ") or "none"
 end
 
+-- The tools of an agent, those that are not simply allowed with how they are.
+local function tools_of(agent)
+  local shown = {}
+  for _, ids in ipairs { agent.builtin_tools, agent.tools } do
+    for _, id in ipairs(ids) do
+      local rule = agent.permissions[id]
+      local how = rule.mode ~= "allow" and rule.mode or (rule.allow or rule.deny) and "by pattern"
+      shown[#shown + 1] = how and ("%s (%s)"):format(id, how) or id
+    end
+  end
+  return list(shown)
+end
+
 local function show(out, info)
   out:write("harness " .. info.name .. "\n")
   section(out, "models", info.models, function(m)
@@ -39,7 +52,7 @@ local function show(out, info)
   end)
   section(out, "tools", info.tools, function(t) return t.description end)
   section(out, "agents", info.agents, function(a)
-    return ("model %s, tools: %s%s"):format(a.model, list(a.tools),
+    return ("model %s, tools: %s%s"):format(a.model, tools_of(a),
       a.description and "; " .. a.description or "")
   end)
   section(out, "workflows", info.workflows, function(w) return w.description or "" end)
