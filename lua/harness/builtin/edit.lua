@@ -1,7 +1,7 @@
 --- The built-in tool `edit`: replaces text in a file, literally.
 
 local files = require "harness.builtin.files"
-local locks = require "harness.builtin.locks"
+local locks = require "harness.locks"
 local s = require "harness.schema"
 
 local M = {}
@@ -61,7 +61,7 @@ local function run(ctx, input)
     files.invalid("old_string and new_string are the same: there is nothing to change",
       { { path = "$.new_string", message = "is the same as old_string" } })
   end
-  local _ <close> = locks.take(ctx, path)
+  local _ <close> = locks.take(files.owner(ctx), path)
   local text = files.read_text(ctx.sandbox, path)
   local places = places_of(text, input.old_string)
   check(path, text, places, input)

@@ -101,6 +101,14 @@ function M.character_end(text, at)
   return at - last < 4 and last or at -- no UTF-8: any place is as good
 end
 
+--- Whose files a call changes, for locks: the session's.
+---@param ctx harness.ToolContext
+---@return table
+function M.owner(ctx)
+  local run = rawget(ctx, "_run")
+  return run and run.session or ctx.sandbox
+end
+
 --- Sentences become a `notice`; nothing becomes nil.
 ---@param sentences string[]
 ---@return string?

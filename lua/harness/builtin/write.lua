@@ -1,14 +1,14 @@
 --- The built-in tool `write`: a whole file.
 
 local files = require "harness.builtin.files"
-local locks = require "harness.builtin.locks"
+local locks = require "harness.locks"
 local s = require "harness.schema"
 
 local M = {}
 
 local function run(ctx, input)
   local path = files.path(input.path)
-  local _ <close> = locks.take(ctx, path)
+  local _ <close> = locks.take(files.owner(ctx), path)
   ctx.sandbox:write(path, input.content)
   return { bytes_written = #input.content }
 end
