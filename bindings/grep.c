@@ -1,6 +1,6 @@
 /* grep.c - core.grep: engine/grep.h.
  *
- *     local g, why = core.grep.compile("TODO|FIXME", ignore_case)   -- nil and why: no expression
+ *     local g, why = core.grep.compile("error|warning", ignore_case)   -- nil and why: no expression
  *     local hits, more = g:scan(text, most)
  *
  * `hits` is a flat list, four integers for each line that matches, at most `most` lines: its number,

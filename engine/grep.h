@@ -2,7 +2,7 @@
  *
  *     char why[GREP_WHY_SIZE];
  *     struct grep *g;
- *     if (grep_compile(api, "TODO|FIXME", 10, 0, &g, why) != GREP_OK) ...   // why: what is wrong
+ *     if (grep_compile(api, "error|warning", 13, 0, &g, why) != GREP_OK) ...   // why: what is wrong
  *     struct grep_scan scan = {.text = text, .len = len};
  *     struct grep_hit hit;
  *     int rc;

@@ -12,6 +12,7 @@ local invocation = require "harness.invocation"
 local json = require "harness.json"
 local messages = require "harness.messages"
 local model = require "harness.model"
+local session_sandbox = require "harness.session_sandbox"
 local task = require "harness.task"
 local tools = require "harness.tools"
 
@@ -87,8 +88,7 @@ end
 -- A model without structured output is made to call this tool, whose arguments are the output.
 local OUTPUT_TOOL <const> = "final_output"
 
-local function forced_output(agent)
-  local specs = agent.tool_specs
+local function forced_output(agent, specs)
   local all = table.move(specs, 1, #specs, 1, {})
   all[#all + 1] = {
     name = OUTPUT_TOOL, description = "Gives the final answer. Call it once, when the answer is complete.",
@@ -116,8 +116,8 @@ function Driver:call_model()
   local run, agent, state = self.run, self.agent, self.state
   self.call_id = ulid()
   local forced, streams = agent.method == "tool_use", agent.method == "text_stream"
-  local specs, choice = agent.tool_specs, nil
-  if forced then specs, choice = forced_output(agent) end
+  local specs, choice = self.tool_specs, nil
+  if forced then specs, choice = forced_output(agent, specs) end
   local reply = model.call(run, self.who, agent.model, agent.method, {
     messages = state.messages, tools = specs, tool_choice = choice, schema = not forced and agent.output_schema or nil,
     schema_name = agent.id, stream = streams, call_id = self.call_id,
@@ -131,9 +131,17 @@ local function failure_of(agent, failure)
   return errors.new(failure.code, failure.message, failure.meta)
 end
 
+-- What the model is shown: without the tools that run commands where the sandbox runs none.
+local function offered_tools(run, agent)
+  if #agent.file_tool_specs == #agent.tool_specs then return agent.tool_specs end
+  local sandbox = session_sandbox.for_run(run)
+  return sandbox.executor == "available" and agent.tool_specs or agent.file_tool_specs
+end
+
 -- The loop itself. Returns the output.
 function Driver:loop()
   local run, agent, state = self.run, self.agent, self.state
+  self.tool_specs = offered_tools(run, agent)
   local function on_result(call, content)
     agent_loop.apply(state, { type = "tool", id = call.id, content = content })
   end

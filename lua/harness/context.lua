@@ -26,6 +26,7 @@ local COMMON <const> = {
   memory = function(ctx)
     return require("harness.memory").for_run(rawget(ctx, "_run"), rawget(ctx, "_who"), rawget(ctx, "_span"))
   end,
+  sandbox = late("harness.session_sandbox", "for_run"),
   session_id = function(ctx)
     return rawget(ctx, "_run").session.id
   end,
@@ -83,6 +84,7 @@ local WorkflowContext = class("harness.WorkflowContext", {
 ---@field metrics table
 ---@field metadata table what the caller of the run gave
 ---@field memory harness.MemoryScopes
+---@field sandbox table the session's sandbox, opened at the first use
 ---@field run_id string
 ---@field session_id string
 ---@field agent_id string
@@ -111,6 +113,7 @@ end
 ---@field metrics table
 ---@field metadata table
 ---@field memory harness.MemoryScopes
+---@field sandbox table the session's sandbox, opened at the first use
 ---@field run_id string
 ---@field session_id string
 ---@field agent_id string
@@ -152,6 +155,7 @@ end
 ---@field metrics table
 ---@field metadata table
 ---@field memory harness.MemoryScopes
+---@field sandbox table the session's sandbox, opened at the first use
 ---@field run_id string
 ---@field session_id string
 ---@field workflow_id string

@@ -46,7 +46,7 @@ local FIELDS = {
   mcp = { fields.not_available "`mcp`" },
   skills = { fields.not_available "`skills`" },
   memory = { options.memory },
-  sandbox = { fields.not_available "`sandbox`" },
+  sandbox = { options.sandbox },
   workspaces = { fields.not_available "`workspaces`" },
 }
 
@@ -84,6 +84,7 @@ end
 ---@field workflows table<string, table> { id, input?, output?, run, version?, description? }
 ---@field storage any? nil: the default is still to be made
 ---@field memory any? nil: the storage keeps it
+---@field sandbox any? nil: no built-in tools
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
@@ -116,13 +117,16 @@ function M.check(t)
     options.check_requires(problems, requires, storage, clean.memory)
   end
 
+  if t.sandbox == nil then agents.check_sandbox(problems, agent_map) end
+
   local list = problems:list()
   if #list > 0 then raise(list) end
   agents.prepare(agent_map, c.models, tool_map)
   return {
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
-    storage = storage, memory = clean.memory, logger = clean.logger, telemetry = clean.telemetry or {},
+    storage = storage, memory = clean.memory, sandbox = clean.sandbox,
+    logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
   }
 end

@@ -137,7 +137,9 @@ local function lacking(entry, capabilities)
   if not entry.string_output and not has_any(capabilities, "object", "tool_use") then
     return "object or tool_use, since the agent's output is not a string"
   end
-  if #entry.tools + #entry.builtin_tools > 0 and not capabilities.tool_use then return "tool_use, since the agent has tools" end
+  if #entry.tools + #entry.builtin_tools > 0 and not capabilities.tool_use then
+    return "tool_use, since the agent has tools"
+  end
   return nil
 end
 
@@ -227,6 +229,18 @@ function M.check_agents(c, agents)
   return (names.check_map(c.problems, c.namespace, "agents", "agent", agents, function(path, id, given)
     return check_agent(c, path, id, given, given.run and handler or loop)
   end))
+end
+
+---Built-in tools work on the files of a sandbox: without one they are a problem.
+---@param problems harness.Problems
+---@param agents table<string, table> clean
+function M.check_sandbox(problems, agents)
+  for _, id in ipairs(fields.sorted_keys(agents)) do
+    if #agents[id].builtin_tools > 0 then
+      problems:add({ "agents", id, "builtin_tools" }, "missing_sandbox",
+        "built-in tools work in a sandbox: give `sandbox` in the definition", id)
+    end
+  end
 end
 
 -- How the model is asked for the output: as text where it is a string, else as an object of the schema

@@ -126,6 +126,23 @@ function M.memory(problems, path, value)
   return nil
 end
 
+---A sandbox: a table with the method open, and capabilities.
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return any?
+function M.sandbox(problems, path, value)
+  local allowed = "a sandbox, a table with the method open"
+  if type(value) ~= "table" and type(value) ~= "userdata" then
+    problems:wrong_type(path, allowed, value)
+    return nil
+  end
+  local missing = missing_methods(value, { "open" })
+  if #missing == 0 then return value end
+  complain_of_missing(problems, path, allowed, missing)
+  return nil
+end
+
 -- Logger and telemetry ----------------------------------------------------------------------------
 
 ---A logger: the clean value is it behind redaction (logger.adapt).

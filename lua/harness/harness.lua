@@ -2,7 +2,6 @@
 
 local adapter = require "harness.adapter"
 local core = require "harness.core"
-local builtin = require "harness.builtin"
 local definition_permissions = require "harness.definition_permissions"
 local definitions = require "harness.definition"
 local errors = require "harness.errors"
@@ -10,6 +9,7 @@ local events = require "harness.events"
 local json = require "harness.json"
 local loggers = require "harness.logger"
 local permissions = require "harness.permissions"
+local session_sandbox = require "harness.session_sandbox"
 local sessions = require "harness.session"
 local storages = require "harness.storage"
 local task = require "harness.task"
@@ -156,8 +156,8 @@ local function describe_agent(agent)
     modes[id] = permissions.describe(agent, id, agent.tool_set[id].read_only)
   end
   return {
-    model = agent.model, tools = list_of(agent.tools), builtin_tools = list_of(agent.builtin_tools), permissions = modes,
-    description = agent.description,
+    model = agent.model, description = agent.description, tools = list_of(agent.tools),
+    builtin_tools = list_of(agent.builtin_tools), permissions = modes,
   }
 end
 
@@ -229,6 +229,7 @@ function Harness:shutdown(options)
     if state then state.closed = true end
   end
   self.sessions = {}
+  for state in pairs(self.open_sandboxes) do step(session_sandbox.close, state) end
   for _, one in ipairs(adapters_of(self)) do
     users[one] = (users[one] or 1) - 1
     if users[one] == 0 and adapter.field(one, "close") then step(one.close, one) end
@@ -264,7 +265,7 @@ function M.define(t)
     name = definition.name, definition = definition, storage = storage, logger = logger,
     telemetry = telemetries.new(telemetry),
     payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
-    sessions = setmetatable({}, { __mode = "v" }), live_runs = {}, shut_down = false,
+    sessions = setmetatable({}, { __mode = "v" }), open_sandboxes = {}, live_runs = {}, shut_down = false,
   }, Harness)
   for _, one in ipairs(adapters_of(self)) do users[one] = (users[one] or 0) + 1 end
   return self

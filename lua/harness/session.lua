@@ -12,6 +12,7 @@ local invoke = require "harness.invoke"
 local lookup = require "harness.lookup"
 local messages = require "harness.messages"
 local runs = require "harness.run"
+local sandboxes = require "harness.session_sandbox"
 local streams = require "harness.stream"
 local task = require "harness.task"
 
@@ -58,6 +59,20 @@ local function remove_data(state)
   state.harness.storage:delete_session(state.id)
 end
 
+-- What fails when the session has gone already can only be logged.
+local function close_sandbox(state)
+  local ok, err = pcall(sandboxes.close, state)
+  if not ok then
+    state.harness.logger:error("the sandbox of a session could not be closed",
+      { session_id = state.id, error = errors.serialize(err) })
+  end
+end
+
+local function close_sandbox_later(state)
+  local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
+  close_sandbox(state)
+end
+
 local function remove(state)
   local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
   remove_data(state)
@@ -66,6 +81,11 @@ end
 -- A closed session gives its place to a new one of its id once nothing of it goes on any more.
 function State:leave()
   if not self.closed or self.busy or self.held then return end
+  if self.sandbox then
+    self.held = true
+    task.make({ root = true }, close_sandbox_later, self)
+    return
+  end
   if not self.doomed then return self.harness:forget_session(self) end
   self.doomed, self.held = false, true
   task.make({ root = true }, remove, self)
@@ -361,6 +381,7 @@ function Session:close()
   if state.closed then return end
   state.closed = true
   stop_run(state, "the session was closed")
+  if not state.busy and task.current() and chain.can_wait() then close_sandbox(state) end
   state:leave()
 end
 

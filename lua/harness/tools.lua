@@ -226,6 +226,11 @@ function Call:ended(child)
   if err and err.code == "OPERATION_CANCELLED" then return child.failed and child.value or err end
 end
 
+function Call:child_ended(child, batch)
+  if not self.asking then return self:ended(child) end
+  return self:answered(child, batch.group, batch.fatal or core.signal_reason(batch.task.scope))
+end
+
 -- All calls of one reply. `fatal` is the error of a call that must end the run.
 ---@class harness.ToolBatch
 local Batch = {}
@@ -247,12 +252,7 @@ end
 
 function Batch:on_end(child)
   self.ended = self.ended + 1
-  local call, must_end = child.tool_call, nil
-  if call.asking then
-    must_end = call:answered(child, self.group, self.fatal or core.signal_reason(self.task.scope))
-  else
-    must_end = call:ended(child)
-  end
+  local must_end = child.tool_call:child_ended(child, self)
   if must_end and not self.fatal then
     self.fatal = must_end
     return "stop"

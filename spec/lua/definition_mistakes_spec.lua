@@ -7,6 +7,12 @@ local make = require "spec.support.definitions"
 local NONE, agent, build, model, provider, tool, with_agent, with_tool
   = make.NONE, make.agent, make.build, make.model, make.provider, make.tool, make.with_agent, make.with_tool
 
+local function with_builtin(list)
+  local over = with_agent { builtin_tools = list }
+  over.sandbox = { open = print }
+  return over
+end
+
 describe("definition", function()
   -- One mistake each: what is changed, path, reason, id, a part of the message (plain).
   local cyclic = {}
@@ -160,17 +166,19 @@ describe("definition", function()
     { build(with_agent { tools = { 5 } }), "agents.helper.tools[1]", "wrong_type" },
     { build { tools = NONE, agents = { helper = agent { tools = { "x" } } } }, "agents.helper.tools[1]",
       "unknown_reference", "x", 'there is no tool "x"; there are no tools' },
-    { build(with_agent { builtin_tools = true }), "agents.helper.builtin_tools", "not_available" },
-    { build(with_agent { builtin_tools = { "read", "lua" } }), "agents.helper.builtin_tools",
-      "not_available" },
-    { build(with_agent { builtin_tools = { "read", "bsh" } }), "agents.helper.builtin_tools[2]",
+    { build(with_agent { builtin_tools = true }), "agents.helper.builtin_tools", "missing_sandbox", "helper",
+      "give `sandbox` in the definition" },
+    { build(with_builtin { "read", "lua" }), "agents.helper.builtin_tools[2]", "not_available", "lua" },
+    { build(with_builtin { "read", "bsh" }), "agents.helper.builtin_tools[2]",
       "unknown_reference", "bsh", 'there is no built-in tool "bsh"; did you mean "bash"?' },
+    { build(with_builtin { "read", "bash", "read" }), "agents.helper.builtin_tools[3]", "invalid_agent", "read",
+      'the built-in tool "read" is listed twice' },
     { build(with_agent { builtin_tools = { 5 } }), "agents.helper.builtin_tools[1]", "wrong_type" },
     { build(with_agent { builtin_tools = { a = "read" } }), "agents.helper.builtin_tools", "wrong_type" },
     { build(with_agent { builtin_tools = "all" }), "agents.helper.builtin_tools", "wrong_type" },
     { build(with_agent { skills = { "a" } }), "agents.helper.skills", "not_available" },
-    { build(with_agent { permissions = { bash = "deny" } }), "agents.helper.permissions", "not_available" },
-    { build(with_agent { on_permission = print }), "agents.helper.on_permission", "not_available" },
+    { build(with_agent { permissions = { bash = "dney" } }), "agents.helper.permissions.bash", "invalid_agent", "dney",
+      'did you mean "deny"?' }, -- more in permissions_spec
     { build(with_agent { context = { compact = true } }), "agents.helper.context", "not_available" },
     { build(with_agent { max_steps = 0 }), "agents.helper.max_steps", "invalid_agent", nil,
       "must be an integer of at least 1, found the number 0" },
@@ -218,7 +226,8 @@ describe("definition", function()
       "invalid_memory_adapter", "mine" },
     { build { memory = make.memory { capabilities = "memory.kv" } }, "memory.capabilities",
       "invalid_memory_adapter", "mine" },
-    { build { sandbox = print }, "sandbox", "not_available" },
+    { build { sandbox = print }, "sandbox", "wrong_type" },
+    { build { sandbox = { opn = print } }, "sandbox", "wrong_type", nil, "it lacks the method open" },
     { build { workspaces = { a = 1 } }, "workspaces", "not_available" },
 
     { build { storage = "file.db" }, "storage", "wrong_type", nil,

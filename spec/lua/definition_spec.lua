@@ -42,7 +42,7 @@ describe("definition", function()
     assert.is_true((helper.input:check "text"))
     assert.is_false((helper.output:check(5)))
     assert.same({ "text_stream", true, nil }, { helper.method, helper.text_output, helper.output_schema })
-    assert.same({ find_order = true }, helper.tool_set)
+    assert.equal(d.tools.find_order, helper.tool_set.find_order)
     assert.equal(1, #helper.tool_specs)
     assert.equal("find_order", helper.tool_specs[1].name)
     assert.equal("Look up an order.", helper.tool_specs[1].description)
@@ -75,7 +75,7 @@ describe("definition", function()
         max_result_bytes = 10 } },
       agents = { helper = agent {
         instructions = function() return "x" end, description = "d", max_steps = 100, history_window = 0,
-        structured_retry = 0, builtin_tools = false, skills = {}, permissions = {},
+        structured_retry = 0, builtin_tools = false, skills = {}, permissions = {}, on_permission = print,
         budget = { max_total_tokens = 1, max_model_calls = 1, max_tool_calls = 0, max_cost = 0.5,
           max_wall_ms = 9.0 },
       } },

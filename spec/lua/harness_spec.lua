@@ -83,8 +83,9 @@ describe("a harness", function()
           find = { description = "Finds.", kind = "lua" }, add = { description = "Adds.", kind = "lua" },
         },
         agents = {
-          helper = { model = "fast", tools = { "add", "find" }, description = "Helps." },
-          other = { model = "slow", tools = {} },
+          helper = { model = "fast", tools = { "add", "find" }, description = "Helps.", builtin_tools = {},
+            permissions = { add = { mode = "allow" }, find = { mode = "allow" } } },
+          other = { model = "slow", tools = {}, builtin_tools = {}, permissions = {} },
         },
         workflows = {},
       }, shown)

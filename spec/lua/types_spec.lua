@@ -4,6 +4,7 @@
 local clock = require "spec.support.clock"
 local harness = require "harness"
 local scripted = require "spec.support.scripted"
+local table_sandbox = require "spec.support.table_sandbox"
 
 -- ---- reading the annotations --------------------------------------------------------------
 
@@ -76,13 +77,14 @@ local function make_contexts()
     definition = { workflows = { flow = { run = function(ctx)
       seen["harness.NestedAgent"], seen["harness.ModelHandle"] = ctx.agents.helper, ctx.models.fast
       return keep "harness.WorkflowContext"(ctx)
-    end } } },
+    end } }, sandbox = table_sandbox.new(table_sandbox.session()) },
   })
   h:session("a").workflows.flow:run()
   h:session("b").agents.helper:run "x"
   local own = harness.define {
     models = { fast = { provider = harness.providers.scripted {}, model = "m" } },
     agents = { own = { model = "fast", run = keep "harness.AgentContext" } },
+    sandbox = table_sandbox.new(table_sandbox.session()),
   }
   own:session("c").agents.own:run "x"
   for key in pairs(CLASSES["harness.InstructionsContext"]) do -- AgentContext: InstructionsContext

@@ -9,7 +9,8 @@ describe("the tools that list", function()
 
   before_each(function()
     sandbox = table_sandbox.session {
-      ["/w/a.lua"] = "1", ["/w/src/b.lua"] = "22", ["/w/src/deep/c.lua"] = "333", ["/w/src/d.luac"] = "", ["/x.lua"] = "",
+      ["/w/a.lua"] = "1", ["/w/src/b.lua"] = "22", ["/w/src/deep/c.lua"] = "333", ["/w/src/d.luac"] = "",
+      ["/x.lua"] = "",
     }
     call = builtin_call.on(sandbox)
   end)

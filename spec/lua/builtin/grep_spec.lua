@@ -114,7 +114,8 @@ describe("the tool grep", function()
 
   it("refuses what is no expression, and gives up what takes for ever", function()
     local err = failure(call, "grep", { pattern = "[" })
-    assert.same({ "VALIDATION_ERROR", "tool_input", "$.pattern" }, { err.code, err.meta.where, err.meta.issues[1].path })
+    assert.same({ "VALIDATION_ERROR", "tool_input", "$.pattern" },
+      { err.code, err.meta.where, err.meta.issues[1].path })
     assert.equal("pattern is not a regular expression: missing terminating ] for character class, at byte 2",
       err.message)
     sandbox.files["/w/a.txt"] = ("a"):rep(100) .. "b"
