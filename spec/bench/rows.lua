@@ -152,6 +152,27 @@ return {
     },
   },
   {
+    name = "files",
+    prepare = function() require "spec.bench.tree" "build/bench/tree" end,
+    ours = {
+      timeit("grep", "build/harness-lua spec/bench/ours/files.lua grep needle_[0-9]+"),
+      timeit("grep_text", "build/harness-lua spec/bench/ours/files.lua grep needle_7"),
+      timeit("glob", "build/harness-lua spec/bench/ours/files.lua glob '*/file_1?.lua'"),
+    },
+    peers = {
+      { "GNU grep and find", {
+        timeit("grep", "grep -rnE needle_[0-9]+ build/bench/tree"),
+        timeit("grep_text", "grep -rnF needle_7 build/bench/tree"),
+        timeit("glob", "find build/bench/tree -path '*/file_1?.lua'"),
+      } },
+    },
+    lines = {
+      { "grep", "tool grep, 10,000 files, start-up included", unit = "ms", scale = 1e-3, show = "wall" },
+      { "grep_text", "the same, plain text", unit = "ms", scale = 1e-3, show = "wall" },
+      { "glob", "tool glob, 10,000 files, start-up included", unit = "ms", scale = 1e-3, show = "wall" },
+    },
+  },
+  {
     name = "abort",
     ours = ours "abort.lua",
     peers = {},

@@ -11,6 +11,12 @@ local function answer(request)
   if last.role == "tool" then return { text = "the tool said " .. text } end
   if text == "slow" then return { chunks = { "thinking", " for ever" }, chunk_delay_ms = 3600000 } end
   if text == "tool" then return { tool_calls = { { name = "look", arguments = {} } } } end
+  local payments = text:match "^pay (%d)$"
+  if payments then
+    local calls = {}
+    for i = 1, tonumber(payments) do calls[i] = { name = "pay", arguments = { n = i } } end
+    return { tool_calls = calls }
+  end
   if text == "wait" then return { tool_calls = { { name = "dig", arguments = {} } } } end
   if text == "fail" then return { error = { status = 401, message = "wrong key" } } end
   if text == "count" then return { text = #request.messages .. " messages" } end
@@ -21,10 +27,13 @@ return harness.define {
   models = { fast = { provider = harness.providers.scripted(answer), model = "m" } },
   tools = {
     look = { description = "Looks.", input = s.object {}, run = function() print "printed" return "blue" end },
+    pay = { description = "Pays.", input = s.object { n = s.integer() }, run = function(_, input)
+      return "paid " .. input.n
+    end },
     dig = { description = "Digs.", input = s.object {}, run = function() harness.sleep(2500) return "gold" end },
   },
   agents = {
-    echo = { model = "fast", instructions = "x", tools = { "look", "dig" } },
+    echo = { model = "fast", instructions = "x", tools = { "look", "dig", "pay" }, permissions = { pay = "ask" } },
     object = { model = "fast", instructions = "x", input = s.object { n = s.integer() } },
   },
 }
@@ -73,6 +82,10 @@ describe("harness-lua chat through a pipe", function()
     local result = pipe "fail\nhello\n"
     assert.same({ 1, "You said: hello\n" }, { result.status, result.stdout })
     assert.matches("^MODEL_ERROR: [^\n]*401[^\n]*\n$", result.stderr)
+  end)
+
+  it("asks nobody: what needs consent is denied", function()
+    assert.matches("^the tool said {[^\n]*nobody can be asked here", pipe("pay 1\n").stdout)
   end)
 
   it("has commands", function()
@@ -141,6 +154,54 @@ describe("harness-lua chat on a terminal", function()
     assert.equal(0, child:finish().status)
   end)
 
+  it("asks before a tool runs whose permission says so", function()
+    local child <close> = terminal()
+    child:write "pay 1\r"
+    child:await 'echo wants to run pay {"n":1}'
+    child:await "a%(lways%) > "
+    child:write "y\r"
+    child:await "the tool said paid 1"
+    child:write "pay 1\r"
+    child:await "wants to run.*wants to run.*> "
+    child:write "\r" -- no answer is none
+    child:await "the tool said {[^\n]*PERMISSION_DENIED"
+    child:write "pay 2\r" -- two at once: one after the other, and the second is allowed by then
+    child:await "wants to run.*wants to run.*wants to run.*> "
+    child:write "always\r"
+    child:await "the tool said paid 2"
+    child:write "pay 1\r"
+    child:await "the tool said paid 2.*the tool said paid 1"
+    child:write(CTRL_D)
+    local result = child:finish()
+    assert.equal(0, result.status)
+    local _, questions = result.stdout:gsub("wants to run", "")
+    assert.equal(3, questions)
+  end)
+
+  it("asks in `run`, too, and not where nobody sees it", function()
+    local child <close> = command.start {
+      "run", "chat.lua", "echo", "pay 1", stdin = true, terminal = true, cwd = place.path, env = { TERM = "xterm" },
+    }
+    child:await 'echo wants to run pay {"n":1}'
+    child:await "a%(lways%) > "
+    child:write "Yes\r"
+    child:await "the tool said paid 1"
+    assert.equal(0, child:finish().status)
+    assert.matches("nobody can be asked here", command.run({ "run", "chat.lua", "echo", "pay 1", cwd = place.path }).stdout)
+  end)
+
+  it("takes back a question with the answer that Ctrl-C stops", function()
+    local child <close> = terminal()
+    child:write "pay 1\r"
+    child:await "a%(lways%) > "
+    child:write(CTRL_C)
+    child:await "%[stopped%]"
+    child:write "hello\r"
+    child:await "You said: hello"
+    child:write(CTRL_D)
+    assert.equal(0, child:finish().status)
+  end)
+
   it("stops the answer with Ctrl-C, and not the program", function()
     local child <close> = terminal()
     child:write "slow\r"
@@ -164,7 +225,7 @@ describe("harness-lua chat on a terminal", function()
     child:write(CTRL_C)
     child:await "/quit leaves%."
     child:write "whole\r"
-    child:await "You said: whole"
+    child:await "You said: whole.*echo> " -- before it, Ctrl-C stops an answer
     child:write(CTRL_C)
     child:await "/quit leaves.*/quit leaves"
     child:write(CTRL_C)

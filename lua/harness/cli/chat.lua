@@ -3,6 +3,7 @@
 --- Ctrl-C stops the answer, not the program; at the prompt it says how to leave, and the second one does.
 
 local chat_input = require "harness.cli.chat_input"
+local consent = require "harness.cli.consent"
 local errors = require "harness.errors"
 local failure = require "harness.cli.failure"
 local load_file = require "harness.cli.load"
@@ -157,6 +158,7 @@ local function execute(argv, native)
   local input, problem = chat_input.new(native, out, rest[2] .. "> ")
   if problem then say(problem) end
   M.input = input
+  consent.offer(harness, input)
   if live then say(("Talking to %s, session %s. /help tells more, Ctrl-D leaves."):format(rest[2], session.id)) end
   local chat = setmetatable({
     session = session, agent = rest[2], out = out, live = live, native = native, input = input, failures = 0,

@@ -60,6 +60,19 @@ function Terminal:next()
   end
 end
 
+--- Asks something while an answer is on its way; Ctrl-C ends the question with the answer. Nil: the input
+--- has ended.
+---@param prompt string
+---@return string?
+function Terminal:ask(prompt)
+  local editor = self.editor
+  local _ <close> = setmetatable({}, { __close = function() editor:stop() end })
+  editor:begin(prompt)
+  task.wait(editor)
+  local _, line = editor:line()
+  return line
+end
+
 --- Ctrl-C while a message is typed. Called from outside of tasks.
 function Terminal:interrupt()
   self.keys.interrupted = true
@@ -118,6 +131,16 @@ function Pipe.interrupt() end
 function Pipe.close() end
 
 -- ---- making one ---------------------------------------------------------------------------
+
+--- A terminal for questions alone, or nil when there is none that can be read and written.
+---@param native harness.cli.Native
+---@param out harness.cli.Output
+---@return harness.cli.ChatInput?
+function M.questions(native, out)
+  if not (core.is_terminal(0) and out:is_terminal()) then return nil end
+  local editor = native.line_editor(out:handle())
+  return editor and setmetatable({ editor = editor, prompt = "" }, Terminal) or nil
+end
 
 --- The input of a chat.
 ---@param native harness.cli.Native

@@ -3,6 +3,7 @@
 
 local core = require "harness.core"
 local json = require "harness.json"
+local locks = require "harness.locks"
 local task = require "harness.task"
 local printable = require("harness.cli.output").printable
 
@@ -40,6 +41,7 @@ end
 local function tick(self)
   while self.running[1] do
     task.sleep(TICK_MS)
+    local _ <close> = locks.take(M, "terminal")
     show_status(self)
   end
 end
@@ -107,10 +109,13 @@ SHOW["tool.finished"] = function(self, event)
   note(self, ("[%s %s after %d ms]"):format(event.tool_id, how, event.duration_ms))
 end
 
+--- Shows an event; not while somebody is asked something (cli/consent.lua).
 ---@param event table
 function Live:event(event)
   local show = SHOW[event.type]
-  if show then show(self, event) end
+  if not show then return end
+  local _ <close> = locks.take(M, "terminal")
+  show(self, event)
 end
 
 -- A text output was seen as it came.

@@ -1,5 +1,7 @@
 --- harness-lua run FILE TARGET [INPUT]: runs one agent or workflow of the harness that FILE returns.
 
+local chat_input = require "harness.cli.chat_input"
+local consent = require "harness.cli.consent"
 local failure = require "harness.cli.failure"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
@@ -120,6 +122,7 @@ local function execute(argv, native)
   local harness <close> = load_file.harness(given.file)
   local kind, definition = find_target(harness.definition, given.target)
   local input = read_input(given.input, definition, native)
+  if live then consent.offer(harness, chat_input.questions(native, out)) end
   local session <close> = harness:session(given.session)
   local target = session[kind][given.target]
   local stream = target:stream(input, {
