@@ -137,7 +137,7 @@ end
 --- The context of a hand-written agent.
 ---@param run harness.Run
 ---@param who harness.Invocation
----@param input any
+---@param input any the handler's own copy
 ---@param history_list table[] the conversation
 ---@return harness.AgentContext
 function M.agent(run, who, input, history_list)
@@ -168,7 +168,7 @@ end
 --- The context of a workflow.
 ---@param run harness.Run
 ---@param who harness.Invocation
----@param input any
+---@param input any the handler's own copy
 ---@return harness.WorkflowContext
 function M.workflow(run, who, input)
   return setmetatable({

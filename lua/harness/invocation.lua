@@ -5,6 +5,7 @@
 local budget = require "harness.budget"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local json = require "harness.json"
 local runs = require "harness.run"
 local task = require "harness.task"
 
@@ -47,7 +48,22 @@ function M.checked(schema, value, where, subject, meta)
   return errors.raise("VALIDATION_ERROR", ("%s does not fit its schema: %s"):format(subject, first_issue(result)), meta)
 end
 
---- The same for the input of an agent.
+--- The value as JSON, since it will be stored; or a VALIDATION_ERROR that says whose it is.
+---@param value any
+---@param where string
+---@param subject string
+---@param meta table? of the error
+---@return string
+function M.as_json(value, where, subject, meta)
+  if value == nil then return "null" end
+  local ok, text = pcall(json.encode, value)
+  if ok then return text end
+  meta = meta or {}
+  meta.where = where
+  return errors.raise("VALIDATION_ERROR", ("%s %s"):format(subject, text.message), meta, text)
+end
+
+--- The input of an agent, checked.
 ---@param agent table
 ---@param input any
 function M.agent_input(agent, input)

@@ -32,12 +32,12 @@ local function check_count(options, name)
   end
 end
 
-local function check_known(options)
+local function check_known(options, known)
   for name in pairs(options) do
     if not IS_KNOWN[name] then
-      local near = type(name) == "string" and nearest.find(name, KNOWN)
+      local near = type(name) == "string" and nearest.find(name, known)
       bad(tostring(name), ("there is no such option%s; there are: %s"):format(
-        near and (", did you mean %q?"):format(near) or "", table.concat(KNOWN, ", ")))
+        near and (", did you mean %q?"):format(near) or "", table.concat(known, ", ")))
     end
   end
 end
@@ -68,10 +68,10 @@ local function check_table(options)
 end
 
 -- What the options of a run and of a nested agent have in common, as a copy.
-local function check_common(options)
+local function check_common(options, known)
   check_count(options, "history_window")
   check_count(options, "timeout_ms")
-  check_known(options)
+  check_known(options, known)
   check_budget(options.budget)
   local signal = options.signal
   if signal ~= nil and not signals.is(signal) then
@@ -97,7 +97,7 @@ end
 function M.check(options, kind)
   if options == nil then return {} end
   check_table(options)
-  local checked = check_common(options)
+  local checked = check_common(options, KNOWN)
   if options.durable ~= nil then
     if kind == "agent" then bad("durable", "agent_run: only a workflow can be durable") end
     bad("durable", "durable runs need a durable storage, which is not available yet")
@@ -108,6 +108,7 @@ function M.check(options, kind)
 end
 
 local OF_THE_RUN <const> = { "durable", "traceparent", "tracestate" }
+local NESTED <const> = { "budget", "history_window", "metadata", "signal", "timeout_ms" }
 
 --- The same for an agent that a workflow calls. What belongs to the run as a whole is refused.
 ---@param options table?
@@ -115,7 +116,7 @@ local OF_THE_RUN <const> = { "durable", "traceparent", "tracestate" }
 function M.check_nested(options)
   if options == nil then return EMPTY end
   check_table(options)
-  local checked = check_common(options)
+  local checked = check_common(options, NESTED)
   for _, name in ipairs(OF_THE_RUN) do
     if options[name] ~= nil then bad(name, "it belongs to the run; a nested agent is part of its workflow's") end
   end

@@ -6,8 +6,10 @@
 ---     ctx.models.embedder:embed { input = { "a", "b" } }.embeddings[1].vector
 ---     ctx.models.ranker:rerank { query = "q", documents = { { id = "1", text = "…" } } }.results
 ---
---- Retry, fallback, deadlines, events, usage and budgets are those of any model call (model.lua).
+--- Retry, fallback, deadlines, events, usage and budgets are those of any model call (model.lua). A
+--- request may have a `timeout_ms` for all of it, and a `signal` that stops it alone.
 
+local bounded = require "harness.bounded"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local json = require "harness.json"
@@ -64,6 +66,13 @@ local function take_object(handle, reply, request)
     problem[1].path, problem[1].message), { where = "model_object", issues = problem, alias = handle._alias })
 end
 
+local function call(handle, method, request, on_event)
+  local run = handle._run
+  run:check_open()
+  if not request.limits then return model.call(run, handle._who, handle._alias, method, request, on_event) end
+  return bounded.call(request.limits, "model", model.call, run, handle._who, handle._alias, method, request, on_event)
+end
+
 --- Asks the model of the handle: the shared part of its methods.
 ---@param handle harness.ModelHandle
 ---@param method string
@@ -71,7 +80,7 @@ end
 ---@param on_event? fun(kind: string, text: string)
 ---@return harness.ModelReply
 function M.ask(handle, method, request, on_event)
-  local reply = model.call(handle._run, handle._who, handle._alias, method, request, on_event)
+  local reply = call(handle, method, request, on_event)
   if request.schema then take_object(handle, reply, request) end
   return public_reply(reply)
 end
@@ -124,7 +133,7 @@ function Handle:embed(request)
     end
     run:emit("model.embedding.completed", who.agent_id, who.invocation_id, #list, #list[1].vector, reply.usage)
   end
-  local reply = model.call(run, who, self._alias, "embed", checked)
+  local reply = call(self, "embed", checked)
   return { embeddings = reply.embeddings, usage = reply.usage }
 end
 
@@ -132,7 +141,8 @@ local function check_ranking(handle, results, checked)
   if type(results) ~= "table" then mismatch(handle, "rerank_result_mismatch", "it gave no results") end
   for i, result in ipairs(results) do
     local document = type(result) == "table" and checked.documents[result.index]
-    if not document or document.id ~= result.id or type(result.score) ~= "number" then
+    local score = document and result.score
+    if not document or document.id ~= result.id or type(score) ~= "number" or score ~= score then
       mismatch(handle, "rerank_result_mismatch", ("result %d names no document that was given"):format(i))
     end
   end
@@ -152,7 +162,7 @@ function Handle:rerank(request)
     check_ranking(self, reply.results, checked)
     run:emit("model.rerank.completed", who.agent_id, who.invocation_id, #reply.results, checked.top_n, reply.usage)
   end
-  local reply = model.call(run, who, self._alias, "rerank", checked)
+  local reply = call(self, "rerank", checked)
   return { results = reply.results, usage = reply.usage }
 end
 

@@ -6,16 +6,19 @@ local errors = require "harness.errors"
 local messages = require "harness.messages"
 local nearest = require "harness.nearest"
 local schemas = require "harness.schema"
+local signals = require "harness.signal"
 
 local M = {}
 
-local CHAT <const> = { "messages", "prompt", "tools", "tool_choice", "options" }
-local OBJECT <const> = { "messages", "prompt", "tools", "tool_choice", "options", "schema", "schema_name" }
+local CHAT <const> = { "messages", "prompt", "tools", "tool_choice", "options", "signal", "timeout_ms" }
+local OBJECT <const> = {
+  "messages", "prompt", "tools", "tool_choice", "options", "schema", "schema_name", "signal", "timeout_ms",
+}
 
 local FIELDS <const> = {
   text = CHAT, text_stream = CHAT, object = OBJECT, object_stream = OBJECT,
-  embed = { "input", "dimensions", "provider_options" },
-  rerank = { "query", "documents", "top_n", "provider_options" },
+  embed = { "input", "dimensions", "provider_options", "signal", "timeout_ms" },
+  rerank = { "query", "documents", "top_n", "provider_options", "signal", "timeout_ms" },
 }
 
 local OPTIONS <const> = {
@@ -49,6 +52,23 @@ local function check_known(method, request)
         near and (", did you mean %q?"):format(near) or "", table.concat(known, ", ")))
     end
   end
+end
+
+-- What bounds the call, as bounded.lua takes it; nil when nothing does.
+local function limits_of(request)
+  local signal, timeout_ms = request.signal, request.timeout_ms
+  if signal == nil and timeout_ms == nil then return nil end
+  if signal ~= nil and not signals.is(signal) then
+    bad("signal", "must be a signal (abort_controller().signal or ctx.signal), got " .. type(signal))
+  end
+  if timeout_ms ~= nil and (math.type(timeout_ms) ~= "integer" or timeout_ms < 0) then
+    bad("timeout_ms", "must be a whole number of at least 0, got " .. tostring(timeout_ms))
+  end
+  if signal and signal.aborted then
+    errors.raise("OPERATION_CANCELLED", "the model was not asked: its signal was aborted before", { scope = "model" },
+      signal.reason)
+  end
+  return { signal = signal, timeout_ms = timeout_ms }
 end
 
 local function message_list(request)
@@ -109,7 +129,7 @@ function M.chat(method, request)
   check_options(request.options)
   local checked = {
     messages = message_list(request), tools = tool_list(request.tools), tool_choice = request.tool_choice,
-    options = request.options,
+    options = request.options, limits = limits_of(request),
   }
   if FIELDS[method] == OBJECT then
     checked.schema = schema_of(request.schema)
@@ -143,7 +163,10 @@ function M.embed(request)
     if type(text) ~= "string" then bad(("input[%d]"):format(i), "must be text, got " .. type(text)) end
   end
   check_provider_options(request)
-  return { input = input, dimensions = positive(request, "dimensions"), provider_options = request.provider_options }
+  return {
+    input = input, dimensions = positive(request, "dimensions"), provider_options = request.provider_options,
+    limits = limits_of(request),
+  }
 end
 
 --- A checked request for a ranking of documents.
@@ -164,7 +187,10 @@ function M.rerank(request)
   local top_n = positive(request, "top_n")
   if top_n and top_n > #documents then bad("top_n", ("must be at most the %d documents"):format(#documents)) end
   check_provider_options(request)
-  return { query = request.query, documents = documents, top_n = top_n, provider_options = request.provider_options }
+  return {
+    query = request.query, documents = documents, top_n = top_n, provider_options = request.provider_options,
+    limits = limits_of(request),
+  }
 end
 
 return M

@@ -23,19 +23,39 @@ Stream.__name = "harness.ModelStream"
 
 local GROWTH <const> = 8 -- a partial object is made anew when its text has grown by an eighth
 
+-- Whoever waits looks again; who finds nothing waits on.
 local function wake(stream)
   local waiting = stream._waiting
-  if waiting then
-    stream._waiting = nil
-    core.push(waiting)
-  end
+  if not waiting[1] then return end
+  stream._waiting = {}
+  for _, token in ipairs(waiting) do core.push(token) end
 end
 
--- Readers of the run's events see the object grow, but not at each token of a long one.
-local function emit_partial(stream, request, who, run)
-  local size = stream._size
-  if not run.readers[1] or size < stream._next_size then return end
+local function add_piece(stream, kind, text)
+  local last = stream._pieces[#stream._pieces]
+  if last and last.kind == kind then
+    last[#last + 1] = text
+  else
+    table.insert(stream._pieces, { kind = kind, text })
+  end
+  wake(stream)
+end
+
+local function release_held(stream)
+  add_piece(stream, "delta", table.concat(stream._held))
+  stream._held = {}
+end
+
+-- Everybody sees the object grow, but not at each token of a long one, which would be read anew each time.
+local function add_to_object(stream, request, who, run, text)
+  table.insert(stream._all, text)
+  table.insert(stream._held, text)
+  local size = stream._size + #text
+  stream._size = size
+  if size < stream._next_size then return end
   stream._next_size = size + size // GROWTH + 1
+  release_held(stream)
+  if not run.readers[1] then return end
   local value = partial.decode(table.concat(stream._all))
   if value ~= nil then run:emit("model.object.partial", who.agent_id, who.invocation_id, request.call_id, value) end
 end
@@ -43,27 +63,18 @@ end
 local function receiver(stream, request, who, run)
   local is_object = request.schema ~= nil
   return function(kind, text)
-    local last = stream._pieces[#stream._pieces]
-    if last and last.kind == kind then
-      last[#last + 1] = text
-    else
-      table.insert(stream._pieces, { kind = kind, text })
-    end
-    if not is_object or kind ~= "delta" then
-      run:delta(kind, who.agent_id, who.invocation_id, request.call_id, text)
-    else
-      table.insert(stream._all, text)
-      stream._size = stream._size + #text
-      emit_partial(stream, request, who, run)
-    end
-    wake(stream)
+    stream._spoke = stream._spoke or kind == "delta"
+    if is_object and kind == "delta" then return add_to_object(stream, request, who, run, text) end
+    add_piece(stream, kind, text)
+    run:delta(kind, who.agent_id, who.invocation_id, request.call_id, text)
   end
 end
 
 local function chunk_of(stream, piece)
   local text = table.concat(piece)
   if not stream._is_object or piece.kind ~= "delta" then return { type = piece.kind, text = text } end
-  return { type = "partial", partial = partial.decode(table.concat(stream._all)), text = text }
+  local so_far = stream._spoke and table.concat(stream._all) or text
+  return { type = "partial", partial = partial.decode(so_far), text = text }
 end
 
 -- After the pieces: the tool calls, then one finish.
@@ -76,6 +87,12 @@ local function take_end(stream)
   return { type = "finish", usage = reply.usage, finish_reason = reply.finish_reason, object = reply.object }
 end
 
+local function wait_for_more(stream)
+  local t = task.waiting_task()
+  table.insert(stream._waiting, t.token)
+  task.park(t)
+end
+
 --- The next chunk, waiting for it; nil after the last one. Raises the call's error.
 ---@return table?
 function Stream:next()
@@ -85,10 +102,13 @@ function Stream:next()
       table.remove(self._pieces, 1)
       return chunk_of(self, piece)
     end
-    if self._task:done() then return take_end(self) end
-    local t = task.waiting_task()
-    self._waiting = t.token
-    task.park(t)
+    if not self._task:done() then
+      wait_for_more(self)
+    elseif self._held[1] then
+      release_held(self)
+    else
+      return take_end(self)
+    end
   end
 end
 
@@ -116,13 +136,18 @@ Stream.__close = function(self) self:cancel "its stream was closed" end
 function M.start(handle, method, request)
   handles = handles or require "harness.model_handle"
   local stream = setmetatable({
-    _pieces = {}, _all = {}, _size = 0, _next_size = 1, _given = 0, _is_object = request.schema ~= nil, _waiting = nil,
+    _pieces = {}, _all = {}, _size = 0, _next_size = 1, _given = 0, _held = {},
+    _is_object = request.schema ~= nil, _waiting = {}, _spoke = false,
   }, Stream)
+  handle._run:check_open()
   local on_event = receiver(stream, request, handle._who, handle._run)
   task.waiting_task()
   stream._task = task.spawn(function()
     local _ <close> = setmetatable({}, { __close = function() wake(stream) end })
-    return handles.ask(handle, method, request, on_event)
+    local reply = handles.ask(handle, method, request, on_event)
+    -- A fallback that cannot stream says all at once, and nothing while it speaks.
+    if not stream._spoke and reply.text ~= "" then add_piece(stream, "delta", reply.text) end
+    return reply
   end)
   return stream
 end

@@ -2,10 +2,9 @@
 --- signal and an invocation id of its own; its turn is kept with the run when both succeed (D1).
 
 local agents = require "harness.agents"
-local core = require "harness.core"
+local bounded = require "harness.bounded"
 local invoke = require "harness.invoke"
 local lookup = require "harness.lookup"
-local signals = require "harness.signal"
 local task = require "harness.task"
 
 local M = {}
@@ -24,19 +23,6 @@ local function overlaid(base, over)
   return all
 end
 
--- While the agent runs, the caller's signal reaches it too.
-local function follow(child, signal)
-  if not signal then return nil end
-  local token = task.callback(function()
-    core.signal_abort(child.signal, task.cancelled("agent", "the agent was cancelled", signal.reason))
-  end)
-  local watch = core.signal_watch(signals.handle(signal), token)
-  return setmetatable({}, { __close = function()
-    watch:detach()
-    task.callback_close(token)
-  end })
-end
-
 local function keep_turn(run, list)
   local turns = run.turns
   table.move(list, 1, #list, #turns + 1, turns)
@@ -44,6 +30,7 @@ end
 
 local function work(run, agent, input, options)
   local output, list = agents.run(run, agent, input, options)
+  run:check_open() -- a task that is not the run's may have called it, and the turn would be lost
   keep_turn(run, list)
   return output
 end
@@ -53,16 +40,13 @@ end
 ---@param options? harness.InvokeOptions
 function Nested:run(input, options)
   local run, checked = self._run, invoke.check_nested(options)
-  local caller = task.waiting_task()
+  task.waiting_task()
   task.check()
-  local timeout_ms = checked.timeout_ms or 0
-  local deadline = timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "agent" } or nil
-  local child = task.make(deadline, work, run, self._agent, input, {
+  run:check_open()
+  return bounded.call(checked, "agent", work, run, self._agent, input, {
     history_window = checked.history_window or run.options.history_window, budget = checked.budget,
     metadata = overlaid(self._metadata, checked.metadata),
   })
-  local _ <close> = follow(child, checked.signal)
-  return task.join(child, caller)
 end
 
 --- The agents of a run's workflow; an unknown name is an error.

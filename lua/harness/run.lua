@@ -69,7 +69,7 @@ end
 --- then it is stored with the next flush. After the end of the run nothing is made any more.
 ---@param type string
 function Run:emit(type, ...)
-  if self.ended then return end
+  if self.sealed then return end
   local seq, at = next_seq(self)
   if self.readers[1] then deliver(self, events.make[type](type, self.id, self.attempt, seq, at, ...)) end
   local make_payload = self.harness.payloads[type]
@@ -85,7 +85,7 @@ local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasonin
 --- A piece of what the model says. It is not stored, so without readers it is only counted.
 function Run:delta(kind, agent_id, invocation_id, call_id, text)
   if self.readers[1] then return self:emit(DELTA_TYPES[kind], agent_id, invocation_id, call_id, text) end
-  if not self.ended then self.seq = self.seq + 1 end
+  if not self.sealed then self.seq = self.seq + 1 end
 end
 
 -- ---- stopping -----------------------------------------------------------------------------
@@ -98,6 +98,13 @@ function Run:history_messages()
   if not turns or #turns == 0 then return stored end
   local list = table.move(stored, 1, #stored, 1, core.list(#stored + #turns))
   return table.move(turns, 1, #turns, #list + 1, list)
+end
+
+--- Raises when the run's end is being made, or is made: a context that was kept is of no use any more.
+function Run:check_open()
+  if not self.sealed then return end
+  errors.raise("VALIDATION_ERROR", ("run %s has ended; its context cannot be used any more"):format(self.id),
+    { where = "context", reason = "run_ended", run_id = self.id })
 end
 
 --- Was the run told to stop?
@@ -241,6 +248,7 @@ end
 
 -- Decides the result, commits it, tells everybody. Called once.
 local function terminate(run, ok, output, list, trace)
+  run.sealed = true -- tasks that are not the run's may still hold its context while the end is stored
   local err, event
   if ok then
     local seq = run.seq
@@ -274,7 +282,7 @@ end
 
 -- Before the record exists there is no run: no event, only the error.
 local function never_began(run, err)
-  run.ended, run.failed, run.error = true, true, run:final_error(err)
+  run.sealed, run.ended, run.failed, run.error = true, true, true, run:final_error(err)
   release(run, run.error)
 end
 
@@ -323,8 +331,8 @@ function M.start(session, kind, target, work, input, options, reader)
   local run = setmetatable({
     id = ulid(), session = session, harness = harness, definition = harness.definition, kind = kind,
     target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = core.list(FLUSH_AT),
-    waiters = {}, caller = caller, ended = false, done = false, began = false, failed = false, task = false,
-    error = nil, output = nil, unlink = nil, span = nil,
+    waiters = {}, caller = caller, sealed = false, ended = false, done = false, began = false, failed = false,
+    task = false, error = nil, output = nil, unlink = nil, span = nil,
   }, Run)
   local timeout_ms = options.timeout_ms or defaults.run_timeout_ms
   run.task = task.make({

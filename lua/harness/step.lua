@@ -90,7 +90,7 @@ end
 local function delay_of(retry, attempt)
   local min, most = retry.min_delay_ms or 100, retry.max_delay_ms or 1000
   if retry.backoff == "fixed" then return math.min(min, most) end
-  return math.min(most, min << math.min(attempt - 1, 30))
+  return math.tointeger(math.min(most, min * 2.0 ^ math.min(attempt - 1, 62))) -- in floats: they do not wrap round
 end
 
 local function attempt_once(fn, info, timeout_ms)
@@ -107,6 +107,7 @@ end
 function M.run(ctx, id, fn, options)
   local run = rawget(ctx, "_run")
   task.waiting_task()
+  run:check_open()
   claim_id(run, id)
   if type(fn) ~= "function" then
     step_error(id, "invalid_step", ("step %q needs a function, got %s"):format(id, type(fn)))
@@ -145,7 +146,7 @@ function M.sleep_until(_, ms)
     errors.raise("VALIDATION_ERROR", "sleep_until(ms) takes milliseconds since the epoch, got " .. type(ms),
       { where = "sleep_until" })
   end
-  return task.sleep(ms - core.wall_ms())
+  return task.sleep(math.max(0.0, ms - 1.0 * core.wall_ms())) -- floats: the difference cannot wrap round
 end
 
 --- Waiting for a message from outside parks a run, which only a durable one can.

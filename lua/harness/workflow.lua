@@ -15,11 +15,12 @@ local M = {}
 local MAX_WALL_MS <const> = 1 << 52
 
 local function call_handler(run, workflow, who, input)
+  input = messages.copy(input)
   local wall_ms = run.spending and run.spending.limits.max_wall_ms
   local ms = wall_ms and math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
   local ctx = context.workflow(run, who, input)
   local deadline = ms and { timeout_ms = ms, scope = "workflow" } or nil
-  local child = task.make(deadline, workflow.run, ctx, messages.copy(input))
+  local child = task.make(deadline, workflow.run, ctx, input)
   rawset(ctx, "_task", child)
   local ok, output = pcall(task.join, child)
   if ok then return output end
@@ -33,8 +34,10 @@ local function perform(run, workflow, who, input)
   input = invocation.checked(workflow.input, input, "workflow_input",
     ("the input of workflow %q"):format(workflow.id), { workflow_id = workflow.id })
   local output = call_handler(run, workflow, who, input)
-  return invocation.checked(workflow.output, output, "workflow_output",
-    ("what workflow %q returned"):format(workflow.id), { workflow_id = workflow.id })
+  local subject = ("what workflow %q returned"):format(workflow.id)
+  output = invocation.checked(workflow.output, output, "workflow_output", subject, { workflow_id = workflow.id })
+  invocation.as_json(output, "workflow_output", subject, { workflow_id = workflow.id })
+  return output
 end
 
 --- Runs the workflow as the work of the run.

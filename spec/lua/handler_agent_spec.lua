@@ -91,6 +91,19 @@ describe("a hand-written agent", function()
     assert.equal("agent_output", err.meta.where)
   end)
 
+  it("has its own copy of the input; what is kept is what it was asked", function()
+    local given = { list = { 1 } }
+    local h = define(function(ctx, input)
+      assert.is_true(rawequal(ctx.input, input))
+      input.list[1] = 2
+      return "done"
+    end, { agent = { input = s.object { list = s.array(s.integer()) } } })
+    local session = h:session "s"
+    session.agents.own:run(given)
+    assert.same({ list = { 1 } }, given)
+    assert.equal('{"list":[1]}', session.history:list()[1].content)
+  end)
+
   it("raises its own error unchanged; its end tells of it; nothing is kept", function()
     local mine = setmetatable({}, { __tostring = function() return "mine" end })
     local h = define(function() error(mine) end)

@@ -86,6 +86,19 @@ describe("a step", function()
     assert.same({ false, 3, 7, 7 }, { ok, #times, times[2] - times[1], times[3] - times[2] })
   end)
 
+  it("never waits less the more often it has failed, however large the numbers are", function()
+    local times = {}
+    local retry = { max_attempts = 80, min_delay_ms = 1 << 40, max_delay_ms = 10 }
+    local ok = run(function(ctx)
+      return ctx:step("a", function(info)
+        times[info.attempt] = harness.clock()
+        error "no"
+      end, { retry = retry })
+    end)
+    assert.is_false(ok)
+    for i = 2, 80 do assert.equal(10, times[i] - times[i - 1]) end
+  end)
+
   it("is not tried again when the run is stopped, or its function was cancelled", function()
     local calls = 0
     local ok, err = run(function(ctx)
@@ -148,6 +161,15 @@ describe("a workflow's time", function()
       return harness.now() - from
     end)
     assert.same({ true, 100 }, { ok, passed })
+    assert.same({ true, 0 }, { run(function(ctx)
+      local from = harness.now()
+      for _, at in ipairs { math.mininteger, -math.huge, 0 } do ctx:sleep_until(at) end
+      return harness.now() - from
+    end) })
+    for _, at in ipairs { math.maxinteger, math.huge } do
+      local ended, late = run(function(ctx) ctx:sleep_until(at) end, { timeout_ms = 50 })
+      assert.same({ false, "OPERATION_TIMEOUT" }, { ended, late.code })
+    end
     local wrong, err = run(function(ctx) ctx:sleep_until "noon" end)
     assert.same({ false, "VALIDATION_ERROR" }, { wrong, err.code })
   end)

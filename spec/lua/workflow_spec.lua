@@ -81,6 +81,7 @@ describe("a workflow", function()
     assert.same({ ok = true, list = {} }, output)
     local record = session:runs()[1]
     assert.same({ n = 1 }, seen.input)
+    assert.is_true(seen.same)
     assert.same({ record.id, "s", "flow", { k = "v" }, false, nil },
       { seen.run_id, seen.session_id, seen.workflow_id, seen.metadata, seen.aborted, seen.reason })
     assert.same({ "workflow", "flow", "succeeded" }, { record.kind, record.target, record.status })
@@ -104,8 +105,12 @@ describe("a workflow", function()
 
   it("keeps a copy of its input: the handler may change its own", function()
     local given = { list = { 1 } }
-    local h = define(function(_, input) input.list[1] = 2 return input end)
-    assert.same({ list = { 2 } }, h:session().workflows.flow:run(given))
+    local h = define(function(ctx, input)
+      input.list[1] = 2
+      ctx.input.list[2] = 3
+      return input
+    end)
+    assert.same({ list = { 2, 3 } }, h:session().workflows.flow:run(given))
     assert.same({ list = { 1 } }, given)
   end)
 
@@ -191,7 +196,8 @@ describe("a workflow", function()
 
   it("refuses an output that cannot be kept, and shows one end", function()
     local events, err = run_it(function() return { print } end)
-    assert.is_true(errors.is(err, "VALIDATION_ERROR"), tostring(err))
+    assert.same({ "VALIDATION_ERROR", "workflow_output", "flow" }, { err.code, err.meta.where, err.meta.workflow_id })
+    assert.matches("$[1]: found a function", err.message, 1, true)
     assert.equal(1, #of(events, "run.finished"))
     assert.equal("failed", events[#events].status)
   end)
