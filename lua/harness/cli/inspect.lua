@@ -55,7 +55,11 @@ local function show(out, info)
     return ("model %s, tools: %s%s"):format(a.model, tools_of(a),
       a.description and "; " .. a.description or "")
   end)
-  section(out, "workflows", info.workflows, function(w) return w.description or "" end)
+  section(out, "workflows", info.workflows, function(w)
+    local parts = { w.version and ("version %s"):format(w.version) }
+    parts[#parts + 1] = w.description
+    return table.concat(parts, "; ")
+  end)
   out:write "adapters\n"
   for _, adapter in ipairs(info.adapters) do
     out:write(("  %-20s %s: %s\n"):format(adapter.kind, adapter.id, list(adapter.capabilities)))

@@ -14,7 +14,9 @@ local MOST_INPUT <const> = 200 -- bytes of a tool's input that are shown
 ---@class harness.cli.Progress
 ---@field package out harness.cli.Output
 ---@field package line_open boolean is there text after the last line's end?
----@field package spoken boolean has the model written what may be the answer?
+---@field package call string? the model call whose text is being shown
+---@field package said string[] that text: maybe the answer
+---@field package held table[] calls that speak meanwhile: {call_id, text..., over}
 ---@field package running table[] tools that run: {call_id, tool_id, since_ms}
 ---@field package status boolean is a line shown that says how long they do?
 ---@field package ticker harness.Task? shows it once a second
@@ -82,16 +84,56 @@ end
 
 local SHOW <const> = {}
 
-SHOW["model.delta"] = function(self, event)
+local function say(self, text)
   clear_status(self)
-  self.out:write(printable(event.delta))
-  self.spoken = true
-  self.line_open = event.delta:sub(-1) ~= "\n"
+  self.out:write(printable(text))
+  table.insert(self.said, text)
+  self.line_open = text:sub(-1) ~= "\n"
 end
 
-SHOW["model.completed"] = function(self, event)
-  if event.finish_reason == "tool_calls" then self.spoken = false end
+local function held_call(self, call_id)
+  for _, call in ipairs(self.held) do
+    if call.call_id == call_id then return call end
+  end
 end
+
+-- The calls that spoke meanwhile have their turn, up to one that still speaks.
+local function show_held(self)
+  while not self.call and self.held[1] do
+    local call = table.remove(self.held, 1)
+    end_line(self)
+    self.said = {}
+    say(self, table.concat(call))
+    if not call.over then self.call = call.call_id end
+  end
+end
+
+-- Of agents side by side only one is heard at a time.
+SHOW["model.delta"] = function(self, event)
+  local call_id = event.call_id
+  if self.call == call_id then return say(self, event.delta) end
+  if not self.call then
+    end_line(self)
+    self.call, self.said = call_id, {}
+    return say(self, event.delta)
+  end
+  local call = held_call(self, call_id)
+  if not call then
+    call = { call_id = call_id }
+    table.insert(self.held, call)
+  end
+  call[#call + 1] = event.delta
+end
+
+local function end_call(self, event)
+  local call = held_call(self, event.call_id)
+  if call then call.over = true end
+  if self.call ~= event.call_id then return end
+  self.call = nil
+  show_held(self)
+end
+
+SHOW["model.completed"], SHOW["model.failed"] = end_call, end_call
 
 SHOW["model.retry"] = function(self, event)
   note(self, ("[model %s: %s; trying again in %d ms]"):format(event.alias, event.error.code, event.delay_ms))
@@ -118,12 +160,18 @@ function Live:event(event)
   show(self, event)
 end
 
--- A text output was seen as it came.
+-- What the output is on a terminal, and elsewhere. A workflow may return nothing.
+local function as_text(result)
+  if type(result) == "string" then return result end
+  return result == nil and "null" or json.encode(result)
+end
+
+-- An answer that was seen as it came is not written again.
 function Live:finish(result)
   stop_ticking(self)
   end_line(self)
-  if type(result) == "string" and self.spoken then return end
-  self.out:write(printable(type(result) == "string" and result or json.encode(result)) .. "\n")
+  if type(result) == "string" and result ~= "" and table.concat(self.said) == result then return end
+  self.out:write(printable(as_text(result)) .. "\n")
 end
 
 -- A run that failed may have left a line unfinished.
@@ -138,7 +186,7 @@ Plain.__index = Plain
 function Plain.event() end
 
 function Plain:finish(result)
-  self.out:write((type(result) == "string" and result or json.encode(result)) .. "\n")
+  self.out:write(as_text(result) .. "\n")
 end
 
 Plain.__close = function() end
@@ -148,7 +196,7 @@ Plain.__close = function() end
 ---@return harness.cli.Progress
 function M.new(out, live)
   return setmetatable({
-    out = out, line_open = false, spoken = false, running = {}, status = false, ticker = nil,
+    out = out, line_open = false, call = nil, said = {}, held = {}, running = {}, status = false, ticker = nil,
   }, live and Live or Plain)
 end
 
