@@ -284,7 +284,7 @@ function M.call(run, who, alias_id, method, request, on_event)
       run = run, who = who, alias = alias, request = request, started_us = started_us, task = task.current(),
       done = false,
     }, Open)
-    local span = run:span_model(alias, asked, who.span)
+    local span = run:span_model(alias, asked, who)
     local ok, reply, err, delivered = pcall(call_alias, run, who, alias, asked, request, asked ~= "text" and on_event)
     open.done = true
     if not ok then reply, err, delivered = nil, reply, true end

@@ -3,8 +3,13 @@
 
 local core = require "harness.core"
 local errors = require "harness.errors"
+local metadata_attributes = require("harness.telemetry").metadata_attributes
 
 local M = {}
+
+local function workflow_id(run)
+  return run.kind == "workflow" and run.target or nil
+end
 
 --- Adds the methods to the class of runs.
 ---@param Run table
@@ -16,7 +21,7 @@ function M.extend(Run)
       log = self.harness.logger:child {
         harness = self.harness.name, session_id = self.session.id, run_id = self.id,
         agent_id = self.kind == "agent" and self.target or nil,
-        workflow_id = self.kind == "workflow" and self.target or nil,
+        workflow_id = workflow_id(self),
         trace_id = self.span and self.span.trace_id or nil, span_id = self.span and self.span.span_id or nil,
       }
       self.bound_logger = log
@@ -29,6 +34,7 @@ function M.extend(Run)
     return self.harness.telemetry:metrics {
       ["harness.name"] = self.harness.name, ["harness.session.id"] = self.session.id,
       ["harness.run.id"] = self.id, ["harness.agent.id"] = agent_id, ["gen_ai.tool.name"] = tool_id,
+      ["harness.workflow.id"] = workflow_id(self),
     }
   end
 
@@ -44,19 +50,25 @@ function M.extend(Run)
     if telemetry.enabled then telemetry:counter(name, value, { ["harness.name"] = self.harness.name }) end
   end
 
+  -- What the caller gave as metadata goes on the run's own spans, as far as it is plain.
+  local function add_metadata(run, attrs)
+    for key, value in pairs(metadata_attributes(run.options.metadata)) do attrs[key] = value end
+    return attrs
+  end
+
   local function start_span(run, name, attrs, parent)
     attrs["harness.name"] = run.harness.name
     attrs["harness.session.id"] = run.session.id
     attrs["harness.run.id"] = run.id
+    attrs["harness.workflow.id"] = workflow_id(run)
     return run.harness.telemetry:span(name, attrs, parent)
   end
 
   function Run:start_span_run()
     if not self.harness.telemetry.enabled then return end
     local is_agent = self.kind == "agent"
-    self.span = start_span(self, is_agent and "harness.session.agent_prompt" or "harness.session.prompt", {
-      [is_agent and "harness.agent.id" or "harness.workflow.id"] = self.target,
-    }, self.options.trace)
+    self.span = start_span(self, is_agent and "harness.session.agent_prompt" or "harness.session.prompt",
+      add_metadata(self, { ["harness.agent.id"] = is_agent and self.target or nil }), self.options.trace)
     self.started_us = core.now_us()
   end
 
@@ -71,7 +83,7 @@ function M.extend(Run)
   --- The span of a workflow's handler.
   function Run:span_workflow()
     if not self.span then return nil end
-    return start_span(self, "harness.workflow.run", { ["harness.workflow.id"] = self.target }, self.span)
+    return start_span(self, "harness.workflow.run", add_metadata(self, {}), self.span)
   end
 
   --- The span of one call of an agent, below that of the workflow if there is one.
@@ -86,15 +98,15 @@ function M.extend(Run)
 
   local OPERATION <const> = { embed = "embeddings", rerank = "rerank" }
 
-  function Run:span_model(alias, method, parent)
+  function Run:span_model(alias, method, who)
     if not self.span then return nil end
     local operation = OPERATION[method] or "chat"
     local span = start_span(self, operation .. " " .. alias.model, {
       ["gen_ai.operation.name"] = operation ~= "rerank" and operation or nil,
       ["gen_ai.provider.name"] = alias.provider.id,
       ["gen_ai.system"] = alias.provider.id, ["gen_ai.request.model"] = alias.model,
-      ["harness.model.alias"] = alias.id, ["harness.model.method"] = method,
-    }, parent or self.span)
+      ["harness.model.alias"] = alias.id, ["harness.model.method"] = method, ["harness.agent.id"] = who.agent_id,
+    }, who.span or self.span)
     return { span = span, operation = operation, started_us = core.now_us() }
   end
 
@@ -119,12 +131,12 @@ function M.extend(Run)
     span:finish(err)
   end
 
-  function Run:span_tool(call, parent)
+  function Run:span_tool(call, who)
     if not self.span then return nil end
     return start_span(self, "execute_tool " .. call.name, {
       ["gen_ai.operation.name"] = "execute_tool", ["gen_ai.tool.name"] = call.name,
-      ["gen_ai.tool.call.id"] = call.id, ["harness.tool.id"] = call.name,
-    }, parent or self.span)
+      ["gen_ai.tool.call.id"] = call.id, ["harness.tool.id"] = call.name, ["harness.agent.id"] = who.agent_id,
+    }, who.span or self.span)
   end
 
   function Run:end_span(span, err) -- luacheck: no self

@@ -114,7 +114,7 @@ function Call:emit_started()
   local input = self.call.arguments
   if run.readers[1] then input = messages.copy(input) end
   run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id, input)
-  self.span = run:span_tool(self.call, who.span)
+  self.span = run:span_tool(self.call, who)
 end
 
 -- Ends the call with an output (whose content for the model has been made) or an error.

@@ -24,6 +24,9 @@ local LEAVES <const> = {
   function() return { "raise" } end,
   function() return { "model", pick { "text", "wait" } } end,
   function() return { "memo" } end,
+  function() return { "stream", pick { "wait", "text", "fail" }, pick { "all", "some", "result", "none" } } end,
+  function() return { "signal", pick { "loop", "own" }, math.random(0, 20) } end,
+  function() return { "bounded", math.random(1, 20) } end,
 }
 
 local function random_tree(depth)
@@ -44,6 +47,23 @@ local RUN <const> = {
   raise = function() error("raised", 0) end,
   model = function(ctx, node) return ctx.models.fast:text({ prompt = node[2] }).text end,
   memo = function(ctx) return ctx.metadata.n end,
+  stream = function(ctx, node)
+    local stream = ctx.models.fast:text_stream { prompt = node[2] }
+    if node[3] == "result" then return stream:result().text end
+    if node[3] == "none" then return "unread" end
+    for _ in stream do
+      if node[3] == "some" then return stream:cancel() end
+    end
+  end,
+  signal = function(ctx, node)
+    local controller = harness.abort_controller()
+    harness.spawn(function()
+      harness.sleep(node[3])
+      controller:abort()
+    end)
+    return ctx.agents[node[2]]:run("wait", { signal = controller.signal })
+  end,
+  bounded = function(ctx, node) return ctx.models.fast:text({ prompt = "wait", timeout_ms = node[2] }).text end,
   seq = function(ctx, node)
     local last
     for _, child in ipairs(node.children) do last = run_node(ctx, child) end
@@ -136,6 +156,22 @@ local function count_pairs(events, started, ...)
   return n
 end
 
+-- Each invocation has its start and its end, and what is its own lies between them.
+local function check_invocations(events, label)
+  local state = {}
+  for _, event in ipairs(events) do
+    local id = event.invocation_id
+    if id and event.type == "agent.started" then
+      assert.is_nil(state[id], label)
+      state[id] = "open"
+    elseif id then
+      assert.equal("open", state[id], label .. ": " .. event.type)
+      if event.type == "agent.finished" then state[id] = "closed" end
+    end
+  end
+  for _, what in pairs(state) do assert.equal("closed", what, label) end
+end
+
 local function whole_turns(list)
   local open, turn = {}, nil
   for _, message in ipairs(list) do
@@ -163,6 +199,7 @@ local function check(r, label)
   assert.equal("run.finished", events[#events].type, label)
   assert.equal(events[#events].status, record.status, label)
   assert.equal(0, count_pairs(events, "agent.started", "agent.finished"), label)
+  check_invocations(events, label)
   assert.equal(0, count_pairs(events, "tool.started", "tool.finished"), label)
   assert.equal(0, count_pairs(events, "model.started", "model.completed", "model.failed"), label)
   local history = r.session.history:list()
