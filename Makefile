@@ -70,10 +70,13 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packag
 libraries: $(OUT)/libharness.a $(OUT)/libharness.so $(OUT)/harness/core.so $(OUT)/harness.pc
 	@:
 
+# One object in which every name but harness_* is local: a host may have a buf_add of its own.
 $(OUT)/libharness.a: $(EMBEDDING)
 	@mkdir -p $(@D) && rm -f $@
 	$(if $(V),,@echo "  AR $@")
-	$(Q)ar rcs $@ $^
+	$(Q)$(CC) -r -nostdlib -o $(OBJ)/libharness.o $^
+	$(Q)objcopy --wildcard --keep-global-symbol='harness_*' $(OBJ)/libharness.o
+	$(Q)ar rcs $@ $(OBJ)/libharness.o
 
 $(OUT)/libharness.so: $(EMBEDDING) bindings/exports.map
 	$(if $(V),,@echo "  LD $@")
@@ -81,12 +84,13 @@ $(OUT)/libharness.so: $(EMBEDDING) bindings/exports.map
 	  -Wl,--as-needed -o $@ $(EMBEDDING) $(LDLIBS)
 	$(Q)ln -sf libharness.so $@.$(ABI)
 
-# For a stock lua5.4, which brings the Lua library itself. build/harness.so is the same file under the
+# For a stock lua5.4, which brings the Lua library itself. It is never unloaded, since threads that resolve
+# names may outlive the Lua state. build/harness.so is the same file under the
 # name that `require "harness"` looks for.
 $(OUT)/harness/core.so: $(OBJ)/bindings/luaopen.o $(COMMON)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,--as-needed -o $@ $^ $(filter-out -llua5.4,$(LDLIBS))
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,--as-needed -Wl,-z,nodelete -o $@ $^ $(filter-out -llua5.4,$(LDLIBS))
 	$(Q)ln -sf harness/core.so $(OUT)/harness.so
 
 $(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
@@ -101,7 +105,8 @@ programs: $(PROGRAMS)
 $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $@")
-	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(PKG_CFLAGS) $(FLAGS) -Ibindings -o $@ $(@:$(OUT)/%=%).c $< $(LDLIBS)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(PKG_CFLAGS) $(FLAGS) -Ibindings $(LDFLAGS_$(notdir $@)) -o $@ $(@:$(OUT)/%=%).c $< $(LDLIBS)
+LDFLAGS_no_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.

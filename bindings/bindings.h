@@ -36,6 +36,7 @@ struct core_host {
     uv_loop_t *uv; /* NULL: a loop of its own */
     bool no_environment;
     bool no_threads;
+    bool no_signals;                       /* nothing that installs a signal handler */
     const struct http_driver *http;        /* NULL: libcurl */
     const struct process_starter *process; /* NULL: uv_spawn */
 };

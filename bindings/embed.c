@@ -54,7 +54,12 @@ int embed_enter(harness_engine *engine, harness_error *error) {
 /* Reads the error object at 1 into what light userdata at 2 points to. Raises for lack of memory. */
 static int read_error(lua_State *L) {
     harness_error *error = lua_touserdata(L, 2);
-    luaL_requiref(L, "harness.errors", NULL, 0); /* it is loaded: nothing is opened */
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, "harness.errors") != LUA_TTABLE) { /* an engine that is not made yet */
+        snprintf(error->message, sizeof error->message, "%s", luaL_tolstring(L, 1, NULL));
+        return 0;
+    }
+    lua_remove(L, -2);
     lua_getfield(L, -1, "serialize");
     lua_pushvalue(L, 1);
     lua_call(L, 1, 1);
@@ -71,6 +76,13 @@ static int read_error(lua_State *L) {
     const char *text = lua_tolstring(L, -1, &len);
     if (text && len < sizeof error->json) memcpy(error->json, text, len + 1);
     return 0;
+}
+
+/* What is raised for want of memory of the engine's own, in C. */
+static bool ends_for_memory(const char *message) {
+    static const char WORDS[] = "not enough memory";
+    size_t len = strlen(message), tail = sizeof WORDS - 1;
+    return len >= tail && strcmp(message + len - tail, WORDS) == 0;
 }
 
 /* The error object on top of the stack, which is popped, as an error of ours. */
@@ -92,7 +104,8 @@ static int lua_error_of(harness_engine *engine, int status, harness_error *error
         lua_pop(L, 1);
         return no_memory(error);
     }
-    if (strcmp(error->code, "AGENT_NOT_FOUND") == 0) error->status = HARNESS_ENOTFOUND;
+    if (ends_for_memory(error->message)) error->status = HARNESS_ENOMEM;
+    else if (strcmp(error->code, "AGENT_NOT_FOUND") == 0) error->status = HARNESS_ENOTFOUND;
     else if (strcmp(error->code, "VALIDATION_ERROR") == 0) error->status = HARNESS_EINVAL;
     return error->status;
 }
@@ -282,13 +295,17 @@ harness_engine *harness_new(const harness_options *given, harness_error *error) 
     pthread_mutex_init(&engine->post_lock, NULL);
     engine->host = (struct core_host){.uv = options.uv_loop,
                                       .no_environment = !options.allow_environment,
-                                      .no_threads = options.no_threads != 0};
+                                      .no_threads = options.no_threads != 0,
+                                      .no_signals = !options.allow_signals};
     embed_seams(engine, &options);
     engine->L = lua_newstate(embed_allocate, &engine->memory);
     struct set_up argument = {engine, &options};
     int rc = engine->L ? embed_protected(engine, set_up, &argument, error) : no_memory(error);
     if (rc == HARNESS_OK) {
         if (engine->host_loop) loop_on_turn(engine->core->loop, turn_of_host, engine);
+        else
+            loop_look(
+                engine->core->loop); /* from now on harness_wakeup and harness_post are seen */
         return engine;
     }
     if (engine->L) lua_close(engine->L);

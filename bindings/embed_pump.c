@@ -81,7 +81,7 @@ static int round_of_work(harness_engine *engine, uint64_t until_us, lua_Integer 
         did |= told > 0;
     } while (told && loop_now_us(loop) < until_us);
     engine->more = told > 0;
-    if (!engine->host_loop) loop_turn(loop, false);
+    if (!engine->host_loop) loop_look(loop);
     *left = loop_ready(loop)->ring_len + (told ? 1 : 0);
     return did;
 }

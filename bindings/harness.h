@@ -120,14 +120,15 @@ typedef struct harness_options {
     void *module_user;
     const struct harness_http *http; /* NULL: libcurl */
     const struct harness_process
-        *process;          /* NULL: uv_spawn, which installs libuv's SIGCHLD handler */
+        *process;          /* NULL: uv_spawn, if allow_signals; else there are no child processes */
     int allow_environment; /* proxies, log level, LUA_PATH from the environment */
     int allow_bytecode;    /* harness_load_* take compiled Lua, too */
     int no_threads; /* libuv's thread pool is not used: names cannot be resolved, addresses can */
     uint32_t host_pump_us; /* with uv_loop: budget of each turn; 0: 2000 */
+    int allow_signals;     /* child processes by uv_spawn, with its handler for SIGCHLD */
 } harness_options;
 #define HARNESS_OPTIONS_INIT                                                                       \
-    { sizeof(harness_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(harness_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Makes an engine. options may be NULL. NULL: error says why. */
 HARNESS_API harness_engine *harness_new(const harness_options *options, harness_error *error);

@@ -133,6 +133,16 @@ static int spawn(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     luaL_checkstack(L, 16, NULL);
+    const struct core_host *hosted = core_get(L)->host;
+    if (hosted && hosted->no_signals && !hosted->process) {
+        lua_createtable(L, 0, 1);
+        lua_pushliteral(L, "no_signals");
+        lua_setfield(L, -2, "reason");
+        return bind_raise(
+            L, "PROCESS_ERROR",
+            "child processes need a handler for SIGCHLD, which the host of this "
+            "engine has not allowed (allow_signals, or a process starter of its own)");
+    }
     struct process_host *host = host_of(L);
     struct process_options options = {0};
     lua_getfield(L, 1, "file");

@@ -266,6 +266,13 @@ bool loop_turn(struct loop *loop, bool wait) {
     return more != 0 || !ready_empty(&loop->ready);
 }
 
+/* uv_run looks at nothing while only unreferenced handles are left. */
+void loop_look(struct loop *loop) {
+    uv_ref((uv_handle_t *)&loop->wakeup);
+    uv_run(loop->uv, UV_RUN_NOWAIT);
+    uv_unref((uv_handle_t *)&loop->wakeup);
+}
+
 void loop_on_turn(struct loop *loop, loop_turn_fn fn, void *user) {
     loop->on_turn = fn;
     loop->on_turn_user = user;

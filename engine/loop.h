@@ -72,6 +72,11 @@ size_t loop_timers(const struct loop *loop);
  * when the ready queue holds something. Returns false when nothing is left that could happen. */
 bool loop_turn(struct loop *loop, bool wait);
 
+/* One look at I/O and timers that never waits: a turn even when nothing of ours could happen, which
+ * loop_turn leaves out. From then on the kernel watches all that is to be watched, loop_wakeup
+ * included, which whoever sleeps on the loop's descriptor relies on. */
+void loop_look(struct loop *loop);
+
 /* For an engine on the host's loop: fn is called in each of its turns, before it waits; true keeps it
  * from waiting. */
 typedef bool (*loop_turn_fn)(void *user);

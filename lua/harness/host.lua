@@ -40,6 +40,10 @@ function M.setup(native)
   task.report = function(err, trace)
     own:error("an error that nobody awaited", { error = errors.serialize(err), traceback = trace })
   end
+  os.setlocale = function()
+    errors.raise("HARNESS_CONFIG_ERROR", "os.setlocale is the host's to call: the locale is the whole program's",
+      { reason = "embedded" })
+  end
   os.exit = function()
     errors.raise("HARNESS_CONFIG_ERROR", "os.exit is the host's to call: this engine is part of another program",
       { reason = "embedded" })
@@ -113,9 +117,9 @@ end
 
 local function enqueue(record)
   if record.queued then return end
-  record.queued = true
+  queue[last + 1] = record -- first what may fail for want of memory: a gap would end the queue for ever
   last = last + 1
-  queue[last] = record
+  record.queued = true
 end
 
 local function dequeue()

@@ -194,9 +194,8 @@ local function release(run, err)
   run.harness.live_runs[run.id] = nil
   run.session:run_ended(run)
   run.done = true
-  local waiters = run.waiters
-  run.waiters = {}
-  for _, token in ipairs(waiters) do core.push(token) end
+  for _, token in ipairs(run.waiters) do core.push(token) end
+  run.waiters = nil -- nobody waits for a run that is done
 end
 
 -- Makes run.finished, numbered but not yet seen by anybody, and its record.
@@ -266,8 +265,9 @@ local function terminate(run, ok, output, list, trace)
   run.error, run.failed = err, not ok
   if ok then run.output = output end -- which may be false
   run:end_span_run(err)
-  deliver(run, event)
+  local told, problem = pcall(deliver, run, event)
   release(run, not ok and err or nil)
+  if not told then error(problem, 0) end -- for want of memory; readers see the end all the same
 end
 
 -- ---- the run ------------------------------------------------------------------------------
@@ -309,10 +309,15 @@ local function after_force(run, t)
   if run.done then return end
   if not run.began then return never_began(run, t.value) end
   if t.unsettled then run.forced_reason = t.value end
-  task.make({ root = true }, function()
+  local ender = task.make({ root = true }, function()
     if run.ended then return release(run, run.error) end
     terminate(run, false, t.value)
   end)
+  ender.on_end = function() -- should even that fail (for want of memory), nobody waits for ever
+    if run.done then return end
+    run.ended, run.failed, run.error = true, true, run.error or ender.value
+    release(run, run.error)
+  end
 end
 
 --- Starts a run in the session; the caller has checked the options and that the session is free.

@@ -179,6 +179,7 @@ static void refuses_bad_scripts(void) {
         {"require 'nothing.here'", "module 'nothing.here' not found"},
         {"return require('harness').define { models = {}, agent = {} }", "agents"},
         {"os.exit(3)", "the host's to call"},
+        {"os.setlocale('C')", "the host's to call"},
         {"\x1bLua", "attempt to load a binary chunk"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
@@ -402,6 +403,11 @@ static void lives_in_a_frame_loop(void) {
     harness_free(engine);
 }
 
+static void ignore_post(harness_engine *engine, void *user) {
+    (void)engine;
+    (void)user;
+}
+
 static void lives_in_an_epoll_loop(void) {
     harness_engine *engine = engine_with(NULL, SCRIPT);
     int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -423,6 +429,25 @@ static void lives_in_an_epoll_loop(void) {
     CHECK_INT(1, epoll_wait(epoll, &event, 1, 1000));
     harness_free(engine);
     close(epoll);
+}
+
+/* Nothing is under way, so only what comes from elsewhere can wake the host: the kernel has to watch for
+ * that from the start, and it must be over with one pump. */
+static void wakes_a_host_that_sleeps(void) {
+    harness_engine *engine = engine_with(NULL, "");
+    struct pollfd fd = {.fd = harness_poll_fd(engine), .events = POLLIN};
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(-1, harness_next_timeout_ms(engine));
+        CHECK_INT(0, poll(&fd, 1, 0));
+        CHECK_INT(HARNESS_OK, harness_post(engine, ignore_post, NULL));
+        CHECK_INT(1, poll(&fd, 1, 60000));
+        CHECK_INT(0, harness_pump(engine, 1000));
+        CHECK_INT(0, poll(&fd, 1, 0));
+        harness_wakeup(engine);
+        CHECK_INT(1, poll(&fd, 1, 60000));
+        CHECK_INT(0, harness_pump(engine, 1000));
+    }
+    harness_free(engine);
 }
 
 static void stop_loop(harness_run *run, enum harness_run_state state, const char *json, size_t len,
@@ -592,6 +617,7 @@ static const struct check_case CASES[] = {
     {"finds modules of the host", finds_modules_of_the_host},
     {"lives in a frame loop", lives_in_a_frame_loop},
     {"lives in an epoll loop", lives_in_an_epoll_loop},
+    {"wakes a host that sleeps", wakes_a_host_that_sleeps},
     {"lives on a uv loop of the host", lives_on_a_uv_loop},
     {"survives a host that never pumps", survives_a_host_that_never_pumps},
     {"keeps to its budget", keeps_to_its_budget},

@@ -1,13 +1,54 @@
-/* no_memory.c - an allocator that fails at the k-th allocation, once or from then on, for every k of a
- * small run: never a crash, never a leak, always an error that says so. */
+/* no_memory.c - an allocator that fails at the k-th allocation, once, for a while, or from then on, for
+ * every k of a small run: never a crash, never a leak, always an error that says so. For Lua it is the
+ * host's; for the engine's own C this program is linked with --wrap, so that its malloc is the one
+ * below. */
+#include <limits.h>
 #include <time.h>
 
 #include "check.h"
 
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *block, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *block, size_t size);
+char *__wrap_strdup(const char *text);
+
+static struct {
+    long count;
+    long fail_at; /* 0: never */
+    long length;  /* how many fail */
+} in_c;
+
+static bool c_fails(void) {
+    long n = ++in_c.count;
+    return in_c.fail_at && n >= in_c.fail_at && n - in_c.fail_at < in_c.length;
+}
+
+void *__wrap_malloc(size_t size) {
+    return c_fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return c_fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *block, size_t size) {
+    return c_fails() ? NULL : __real_realloc(block, size);
+}
+
+char *__wrap_strdup(const char *text) {
+    return c_fails() ? NULL : __real_strdup(text);
+}
+
 struct stingy {
     long count;   /* allocations so far */
     long fail_at; /* 0: never */
-    bool for_good;
+    long length;  /* how many fail */
+    bool of_run;  /* counted, and failing, from harness_start on only */
+    bool counts;
     size_t held;
 };
 
@@ -19,13 +60,13 @@ static void *stingy_allocate(void *user, void *block, size_t old_size, size_t ne
         stingy->held -= old_size;
         return NULL;
     }
-    if (new_size > old_size) {
+    if (new_size > old_size && (stingy->counts || !stingy->of_run)) {
         stingy->count++;
         bool fails =
-            stingy->for_good ? stingy->count >= stingy->fail_at : stingy->count == stingy->fail_at;
+            stingy->count >= stingy->fail_at && stingy->count - stingy->fail_at < stingy->length;
         if (stingy->fail_at && fails) return NULL;
     }
-    void *moved = realloc(block, new_size);
+    void *moved = __real_realloc(block, new_size);
     if (moved) stingy->held += new_size - old_size;
     return moved;
 }
@@ -59,6 +100,7 @@ static struct outcome live(struct stingy *stingy) {
     request.on_event = seen_event;
     request.on_done = seen_done;
     request.user = &seen;
+    stingy->counts = true;
     harness_run *run = outcome.loaded ? harness_start(engine, &request, &error) : NULL;
     if (run) {
         outcome.started = 1;
@@ -78,13 +120,13 @@ static struct outcome live(struct stingy *stingy) {
     return outcome;
 }
 
-static void fails_at_every_allocation(bool for_good) {
-    struct stingy plain = {0};
+static void fails_at_every_allocation(long length, const char *how, bool of_run) {
+    struct stingy plain = {.of_run = of_run};
     struct outcome outcome = live(&plain);
     CHECK(outcome.done);
     CHECK_INT(0, plain.held);
     long total = plain.count;
-    /* Most are of the set-up, and much alike: one of so many, from another one on each time. */
+    /* One of so many, from another one on each time. */
     long step = 1 + total / check_count(400, 4000);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -92,7 +134,7 @@ static void fails_at_every_allocation(bool for_good) {
     int counts[4] = {0};
     long tried = 0;
     for (long k = first; k <= total; k += step, tried++) {
-        struct stingy stingy = {.fail_at = k, .for_good = for_good};
+        struct stingy stingy = {.fail_at = k, .length = length, .of_run = of_run};
         outcome = live(&stingy);
         if (stingy.held || !outcome.told) {
             printf("at allocation %ld: %zu bytes are left, told: %d\n", k, stingy.held,
@@ -103,21 +145,65 @@ static void fails_at_every_allocation(bool for_good) {
     }
     printf(
         "%s: %ld of %ld allocations failed %s; %d not made, %d not loaded, %d not run, %d ran all the same\n",
-        check_name, tried, total, for_good ? "for good" : "once", counts[0], counts[1], counts[2],
-        counts[3]);
+        check_name, tried, total, how, counts[0], counts[1], counts[2], counts[3]);
 }
 
 static void fails_once(void) {
-    fails_at_every_allocation(false);
+    fails_at_every_allocation(1, "once", false);
+}
+
+/* Lua collects garbage and asks again, which fails too. */
+static void fails_twice(void) {
+    fails_at_every_allocation(2, "twice", false);
+}
+
+static void fails_for_a_while(void) {
+    fails_at_every_allocation(50, "for a while", false);
 }
 
 static void fails_for_good(void) {
-    fails_at_every_allocation(true);
+    fails_at_every_allocation(LONG_MAX, "for good", false);
+}
+
+static void fails_twice_in_a_run(void) {
+    fails_at_every_allocation(2, "twice", true);
+}
+
+static void fails_for_a_while_in_a_run(void) {
+    fails_at_every_allocation(50, "for a while", true);
+}
+
+static void fails_in_c(void) {
+    static const long LENGTHS[] = {1, 50, LONG_MAX};
+    struct stingy plain = {0};
+    in_c.count = 0;
+    CHECK(live(&plain).done);
+    long total = in_c.count;
+    CHECK(total > 30);
+    for (long k = 1; k <= total; k++)
+        for (size_t i = 0; i < sizeof LENGTHS / sizeof LENGTHS[0]; i++) {
+            struct stingy stingy = {0};
+            in_c.count = 0;
+            in_c.length = LENGTHS[i];
+            in_c.fail_at = k;
+            struct outcome outcome = live(&stingy);
+            in_c.fail_at = 0;
+            if (stingy.held || !outcome.told) {
+                printf("at allocation %ld, %zu: %zu bytes are left, told: %d\n", k, i, stingy.held,
+                       outcome.told);
+                check_failed(__FILE__, __LINE__, "a failed allocation was not survived");
+            }
+        }
 }
 
 static const struct check_case CASES[] = {
     {"an allocation that fails once", fails_once},
+    {"allocations that fail twice", fails_twice},
+    {"allocations that fail for a while", fails_for_a_while},
     {"allocations that fail from then on", fails_for_good},
+    {"allocations of a run that fail twice", fails_twice_in_a_run},
+    {"allocations of a run that fail for a while", fails_for_a_while_in_a_run},
+    {"allocations of the engine's own", fails_in_c},
     {NULL, NULL},
 };
 

@@ -245,12 +245,37 @@ static void starts_children_by_the_host(void) {
     CHECK_INT(2, starter.released);
 }
 
+/* Without leave nothing is done that installs a handler; with it libuv does. */
+static void starts_no_children_without_leave(void) {
+    static const char SCRIPT_TEXT[] =
+        "local harness, process = require 'harness', require 'harness.process'\n"
+        "return harness.define {\n"
+        "  models = { m = { provider = harness.providers.scripted {}, model = 'm' } },\n"
+        "  workflows = { talk = { run = function()\n"
+        "    return process.run { file = 'echo', args = { 'hello' } }.stdout end } },\n"
+        "}\n";
+    for (int allowed = 0; allowed < 2; allowed++) {
+        harness_options options = HARNESS_OPTIONS_INIT;
+        options.allow_signals = allowed;
+        harness_engine *engine = engine_with(&options, SCRIPT_TEXT);
+        struct seen seen = {0};
+        start_seen(engine, NULL, "talk", NULL, &seen);
+        wait_done(engine, &seen);
+        CHECK_HAS(allowed ? "hello" : "\"reason\":\"no_signals\"", seen.last);
+        struct sigaction action;
+        CHECK_INT(0, sigaction(SIGCHLD, NULL, &action));
+        if (!allowed) CHECK(action.sa_handler == SIG_DFL);
+        harness_free(engine);
+    }
+}
+
 static const struct check_case CASES[] = {
     {"answers over the host's transport", answers_over_the_transport},
     {"tells what fails on the host's transport", fails_over_the_transport},
     {"stops what the host's transport does", stops_the_transport},
     {"resolves no names without threads", resolves_no_names_without_threads},
     {"starts children by the host", starts_children_by_the_host},
+    {"starts no children without leave", starts_no_children_without_leave},
     {NULL, NULL},
 };
 
