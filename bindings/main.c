@@ -51,7 +51,10 @@ static void on_alarm(int signal_number) {
 
 static void on_interrupt(int signal_number) {
     struct core *core = the_core;
-    if (times_interrupted++ || !core) _exit(EXIT_SIGNALLED + signal_number);
+    if (times_interrupted++ || !core) {
+        line_editor_restore();
+        _exit(EXIT_SIGNALLED + signal_number);
+    }
     stopped_by = signal_number;
     core->interrupts++;
     loop_wakeup(core->loop);
