@@ -131,6 +131,24 @@ static int leave(lua_State *L) {
     exit(status);
 }
 
+static int called(lua_State *L, int status, lua_KContext before) {
+    if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - (int)before;
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+/* call(fn, handler, ...) does what xpcall does, but tracebacks have no name for it: what calls the
+ * main chunk is "[C]: in ?" in lua5.4, too */
+static int call(lua_State *L) {
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    int arguments = lua_gettop(L) - 2;
+    lua_pushboolean(L, 1); /* goes before the results */
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2);
+    return called(L, lua_pcallk(L, arguments, LUA_MULTRET, 2, 2, called), 2);
+}
+
 static int close_file(lua_State *L) {
     luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
     return luaL_fileresult(L, fclose(stream->f) == 0, NULL);
@@ -165,6 +183,7 @@ static const luaL_Reg NATIVE[] = {
     {"stop_on_terminate", stop_on_terminate},
     {"stop_status", stop_status},
     {"leave", leave},
+    {"call", call},
     {"take_stdout", take_stdout},
     {"line_editor", line_editor_new},
     {NULL, NULL},

@@ -2,6 +2,7 @@
 
 local command = require "spec.support.command"
 local process = require "harness.process"
+local servers = require "spec.support.server"
 
 local CHAT <const> = [[
 local harness = require "harness"
@@ -186,7 +187,7 @@ describe("harness-lua chat on a terminal", function()
     child:await "%[dig {}%]"
     child:await "%[dig … 1 s%]"
     child:await "%[dig … 2 s%]"
-    child:await "%[dig done after 25%d%d ms%]"
+    child:await "%[dig done after %d+ ms%]"
     child:await "the tool said gold"
     child:write(CTRL_D)
     assert.equal(0, child:finish().status)
@@ -323,6 +324,22 @@ describe("harness-lua chat on a terminal", function()
     say(child, "", "You said: yx+") -- the Enter alone
     child:write(CTRL_D)
     assert.equal(0, child:finish().status)
+  end)
+
+  it("does without libedit", function()
+    local directory <close> = command.directory()
+    local env = { TERM = "xterm" }
+    for _, setting in ipairs(servers.preload(directory.path, "no_libraries")) do
+      local name, value = setting:match "^([^=]+)=(.*)$"
+      env[name] = value
+    end
+    local child <close> = terminal(env)
+    assert.matches("lines cannot be edited: libedit is not installed", child.stdout)
+    child:write "one\\\r"
+    child:await "%.%.%. "
+    say(child, "two", "You said: one\r?\ntwo")
+    child:write(CTRL_C)
+    assert.equal(130, child:finish().status)
   end)
 
   it("takes what is typed or pasted ahead", function()
