@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <locale.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,17 +130,11 @@ static void on_line(char *line) {
     else editor->ended = true;
 }
 
-/* A terminal that has gone is always ready, and libedit does not say what it met. */
-static bool has_gone(void) {
-    struct pollfd terminal = {.fd = STDIN_FILENO, .events = POLLIN};
-    return poll(&terminal, 1, 0) == 1 && (terminal.revents & (POLLHUP | POLLERR | POLLNVAL));
-}
-
 static void on_key(uv_poll_t *poll, int status, int events) {
     (void)events;
     struct line_editor *editor = poll->data;
-    if (status < 0 || has_gone()) on_line(NULL);
-    else editor->lib.read_char(); /* calls on_line when that was the last key */
+    if (status < 0) on_line(NULL); /* the terminal has gone */
+    else editor->lib.read_char();  /* calls on_line when that was the last key */
     if (!editor->watch) waiter_wake(&editor->waiter);
 }
 
@@ -196,9 +189,10 @@ static struct line_editor *check_editor(lua_State *L) {
 static int editor_begin(lua_State *L) {
     struct line_editor *editor = check_editor(L);
     const char *prompt = luaL_checkstring(L, 2);
-    if (editor->watch || editor->ended) return 0;
+    if (editor->watch) return 0;
     free(editor->line);
     editor->line = NULL;
+    editor->ended = false; /* Ctrl-D ends a line; a terminal that has gone says so each time */
     struct watch *watch = calloc(1, sizeof *watch);
     if (!watch) return luaL_error(L, "not enough memory");
     int rc = start_watching(editor, watch);

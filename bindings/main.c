@@ -172,6 +172,8 @@ static int take_stdout(lua_State *L) {
         errno = error;
         return luaL_fileresult(L, 0, NULL);
     }
+    setvbuf(stream->f, NULL, _IOFBF,
+            BUFSIZ);                  /* where lines are flushed by write, its errors get lost */
     setvbuf(stdout, NULL, _IONBF, 0); /* as stderr, where it leads to now: lines keep their order */
     stream->closef = close_file;
     return 1;

@@ -203,9 +203,13 @@ describe("harness-lua chat on a terminal", function()
     child:write "pay 1\r"
     child:await "wants to run.*wants to run.*> "
     child:write "\r" -- no answer is none
-    child:await "the tool said {[^\n]*PERMISSION_DENIED"
-    child:write "pay 2\r" -- two at once: one after the other, and the second is allowed by then
+    child:await "the tool said {[^\n]*PERMISSION_DENIED.*echo> "
+    child:write "pay 1\r"
     child:await "wants to run.*wants to run.*wants to run.*> "
+    child:write(CTRL_D) -- this neither, and the chat goes on
+    child:await "PERMISSION_DENIED.*the tool said {[^\n]*PERMISSION_DENIED"
+    child:write "pay 2\r" -- two at once: one after the other, and the second is allowed by then
+    child:await "wants to run.*wants to run.*wants to run.*wants to run.*> "
     child:write "always\r"
     child:await "the tool said paid 2"
     child:write "pay 1\r"
@@ -214,7 +218,7 @@ describe("harness-lua chat on a terminal", function()
     local result = child:finish()
     assert.equal(0, result.status)
     local _, questions = result.stdout:gsub("wants to run", "")
-    assert.equal(3, questions)
+    assert.equal(4, questions)
   end)
 
   it("asks in `run`, too, and not where nobody sees it", function()
@@ -304,6 +308,18 @@ describe("harness-lua chat on a terminal", function()
     child:write(CTRL_C)
     local result = child:finish()
     assert.matches("\n130\r?\n.* icanon.* echo ", result.stdout)
+  end)
+
+  it("ends when its terminal goes, also where SIGHUP is ignored", function()
+    local child <close> = command.start {
+      program = "sh", "-c", ("trap '' HUP; '%s' chat chat.lua echo 2>said; echo $? >status"):format(command.HARNESS_LUA),
+      stdin = true, terminal = true, cwd = place.path, env = { HARNESS_LUA_HISTORY = "", TERM = "xterm" },
+    }
+    child:await "echo> "
+    child:signal "KILL" -- script(1), and with it the other end of the terminal
+    sh(("cd %s; timeout 30 sh -c 'until [ -s status ]; do sleep 0.02; done'"):format(place.path))
+    assert.equal("1\n", sh(("cat %s/status"):format(place.path)))
+    assert.matches("OUTPUT_ERROR: [^\n]*\n$", sh(("cat %s/said"):format(place.path)))
   end)
 
   it("takes a window of another size, and goes on after Ctrl-Z", function()

@@ -61,8 +61,8 @@ function Terminal:next()
   end
 end
 
---- Asks something while an answer is on its way; Ctrl-C ends the question with the answer. Nil: the input
---- has ended.
+--- Asks something while an answer is on its way; Ctrl-C ends the question with the answer. Nil: Ctrl-D, or
+--- the terminal has gone.
 ---@param prompt string
 ---@return string?
 function Terminal:ask(prompt)
