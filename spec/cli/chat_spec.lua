@@ -312,8 +312,9 @@ describe("harness-lua chat on a terminal", function()
 
   it("ends when its terminal goes, also where SIGHUP is ignored", function()
     local child <close> = command.start {
-      program = "sh", "-c", ("trap '' HUP; '%s' chat chat.lua echo 2>said; echo $? >status"):format(command.HARNESS_LUA),
-      stdin = true, terminal = true, cwd = place.path, env = { HARNESS_LUA_HISTORY = "", TERM = "xterm" },
+      program = "sh", "-c",
+      ("trap '' HUP; '%s' chat chat.lua echo 2>said; echo $? >status"):format(command.HARNESS_LUA), stdin = true,
+      terminal = true, cwd = place.path, env = { HARNESS_LUA_HISTORY = "", TERM = "xterm" },
     }
     child:await "echo> "
     child:signal "KILL" -- script(1), and with it the other end of the terminal
