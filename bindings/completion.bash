@@ -6,9 +6,13 @@ _harness_lua() {
     chat) options='--session --help' ;;
     inspect) options='--json --help' ;;
     runs) options='--limit --json --help' ;;
+    help)
+      mapfile -t COMPREPLY < <(compgen -W 'run chat inspect runs' -- "$word")
+      return
+      ;;
   esac
   if [ "$COMP_CWORD" = 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W 'run chat inspect runs -e -l -i -v -E -W' -- "$word"; compgen -f -X '!*.lua' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W 'run chat inspect runs help --help -e -l -i -v -E -W' -- "$word"; compgen -f -X '!*.lua' -- "$word")
     return
   fi
   case $previous in --session | --timeout | --metadata | --durable | --limit) return ;; esac

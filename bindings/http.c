@@ -4,6 +4,7 @@
  *                                                 with headers as a flat list of names and values
  *     configure{environment?, proxy?, no_proxy?, ca_file?} -> boolean   before the first open
  *     stats() -> {transfers, sockets}
+ *     version() -> libcurl's | nil, why           loads it
  *
  *     transfer:status() -> status, headers, is_events | nil, state, info
  *     transfer:read() -> bytes | nil, state, info
@@ -16,6 +17,7 @@
  * bytes or an event; for the end in both cases. */
 #include <string.h>
 
+#include "../engine/curl_api.h"
 #include "../engine/http.h"
 #include "bindings.h"
 #include "json.h"
@@ -308,6 +310,18 @@ static int http_stats_lua(lua_State *L) {
     return 1;
 }
 
+static int http_version_lua(lua_State *L) {
+    const char *why;
+    const struct curl_api *curl = curl_api_get(&why);
+    if (!curl) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    lua_pushstring(L, curl->version->version);
+    return 1;
+}
+
 void core_close_http(struct core *core) {
     http_client_free(core->http);
     core->http = NULL;
@@ -331,6 +345,7 @@ static const luaL_Reg FUNCTIONS[] = {
     {"open", http_open_lua},
     {"configure", http_configure_lua},
     {"stats", http_stats_lua},
+    {"version", http_version_lua},
     {NULL, NULL},
 };
 

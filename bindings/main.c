@@ -51,7 +51,10 @@ static void on_alarm(int signal_number) {
 
 static void on_interrupt(int signal_number) {
     struct core *core = the_core;
-    if (times_interrupted++ || !core) _exit(EXIT_SIGNALLED + signal_number);
+    if (times_interrupted++ || !core) {
+        line_editor_restore();
+        _exit(EXIT_SIGNALLED + signal_number);
+    }
     stopped_by = signal_number;
     core->interrupts++;
     loop_wakeup(core->loop);
@@ -128,6 +131,24 @@ static int leave(lua_State *L) {
     exit(status);
 }
 
+static int called(lua_State *L, int status, lua_KContext before) {
+    if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - (int)before;
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+/* call(fn, handler, ...) does what xpcall does, but tracebacks have no name for it: what calls the
+ * main chunk is "[C]: in ?" in lua5.4, too */
+static int call(lua_State *L) {
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    int arguments = lua_gettop(L) - 2;
+    lua_pushboolean(L, 1); /* goes before the results */
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2);
+    return called(L, lua_pcallk(L, arguments, LUA_MULTRET, 2, 2, called), 2);
+}
+
 static int close_file(lua_State *L) {
     luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
     return luaL_fileresult(L, fclose(stream->f) == 0, NULL);
@@ -151,6 +172,8 @@ static int take_stdout(lua_State *L) {
         errno = error;
         return luaL_fileresult(L, 0, NULL);
     }
+    setvbuf(stream->f, NULL, _IOFBF,
+            BUFSIZ);                  /* where lines are flushed by write, its errors get lost */
     setvbuf(stdout, NULL, _IONBF, 0); /* as stderr, where it leads to now: lines keep their order */
     stream->closef = close_file;
     return 1;
@@ -162,6 +185,7 @@ static const luaL_Reg NATIVE[] = {
     {"stop_on_terminate", stop_on_terminate},
     {"stop_status", stop_status},
     {"leave", leave},
+    {"call", call},
     {"take_stdout", take_stdout},
     {"line_editor", line_editor_new},
     {NULL, NULL},

@@ -6,6 +6,7 @@ local chain = require "harness.chain"
 local interpreter = require "harness.cli.interpreter"
 
 ---@class harness.cli.Native what bindings/main.c gives
+---@field call function does what xpcall does, without a name for tracebacks
 ---@field leave fun(status: integer) ends the program
 ---@field take_stdout fun(): file*?, string? what other code writes to it goes to standard error then
 ---@field leave_on_interrupt fun() Ctrl-C ends the program at once, until forgive_interrupt
@@ -14,7 +15,9 @@ local interpreter = require "harness.cli.interpreter"
 ---@field line_editor fun(out: file*): userdata?, string? a line of the terminal, edited (bindings/line_editor.c)
 ---@field stop_status fun(): integer? the exit status after a signal asked to stop; nil: none did
 
-local COMMANDS <const> = { run = true, chat = true, inspect = true, runs = true }
+local COMMANDS <const> = {
+  run = "run", chat = "chat", inspect = "inspect", runs = "runs", help = "help", ["--help"] = "help",
+}
 
 -- What os.exit's argument means as an exit status; raises as os.exit does.
 local function exit_status(code)
@@ -47,7 +50,8 @@ end
 ---@return integer status
 return function(argv, native)
   argv[0] = argv[0] or "harness-lua"
-  local command = COMMANDS[argv[1]] and require("harness.cli." .. argv[1]) or interpreter
+  local name = COMMANDS[argv[1]]
+  local command = name and require("harness.cli." .. name) or interpreter
   install_exit(native.leave)
   chain.install(is_main)
   local main = task.run(function() return command.main(argv, native) end, command.on_interrupt)

@@ -38,6 +38,22 @@ describe("the man page and the completions", function()
     end)
   end
 
+  it("know all commands of harness-lua", function()
+    for name in command.run({ "help" }).stdout:gmatch "harness%-lua (%l+) [F%[]" do
+      assert.truthy(man:find("harness-lua " .. name, 1, true), name)
+      assert.truthy(bash:find("%f[%w]" .. name .. "%f[%W]"), name)
+      assert.truthy(zsh:find("%f[%w]" .. name .. "%f[%W]"), name)
+    end
+    for name in command.run({ "chat", "--help" }).stdout:gmatch "\n(/%l+)" do
+      assert.truthy(man:find(name, 1, true), name)
+    end
+  end)
+
+  it("are laid out without a warning", function()
+    local result = process.run { file = "groff", args = { "-man", "-Tutf8", "-ww", "-z", "bindings/harness-lua.1" } }
+    assert.same({ 0, "" }, { result.exit_code, result.stderr })
+  end)
+
   it("are the version's", function()
     local version = read("bindings/bindings.h"):match '#define HARNESS_VERSION "([%d.]+)"'
     assert.truthy(man:find("harness-lua " .. version, 1, true))
@@ -53,6 +69,7 @@ describe("the man page and the completions", function()
       return process.run { file = "bash", args = { "-c", script:format(words, at) } }.stdout
     end
     assert.equal("run\nruns\n", complete("harness-lua ru", 1))
+    assert.equal("chat\n", complete("harness-lua help ch", 2))
     assert.equal("--stream\n", complete("harness-lua run x.lua y --st", 4))
     local line = ("'%s' run examples/review.lua ''"):format(command.HARNESS_LUA)
     assert.equal("editor\ngrammarian\nspeller\nreview\n", complete(line, 3))
@@ -85,7 +102,7 @@ if IS_RELEASE then describe("make install", function()
       :format(at, at, at)))
     assert.matches("^prefix=/opt/h\n", read(at .. "/lib/pkgconfig/harness.pc"))
     sh("make uninstall " .. to)
-    assert.equal("", sh(("find '%s' -type f -o -type l"):format(place.path)))
+    assert.equal("", sh(("find '%s' -type f -o -type l -o -name harness"):format(place.path)))
   end)
 
   it("builds a program with pkg-config, against the shared and the static library", function()

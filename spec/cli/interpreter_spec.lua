@@ -16,7 +16,7 @@ local OPTIONS <const> = {
   { "-e before another option", "-e", "-v" },
   { "-l without a value", "-l" },
   { "an unknown option", "-x" },
-  { "an unknown long option", "--help" },
+  { "an unknown long option", "--halp" },
   { "two options in one", "-vi" },
   { "an empty statement", "-e", "" },
   { "a library", "-l", "mod", "-e", "print(mod.name)" },
@@ -57,6 +57,12 @@ local SCRIPTS <const> = {
   { "a byte order mark", "s.lua", script = "\xef\xbb\xbfprint 'bom'" },
   { "an empty script", "s.lua", script = "" },
   { "a compiled script", "s.luac" },
+  { "a compiled script after a shebang line", "shebang.luac", "x" },
+  { "a compiled script from standard input", "-", "x", stdin = string.dump(load("print('in', ...)", "=in")) },
+  { "a compiled script that is cut off", "short.luac" },
+  { "a script that cannot be read", "/proc/self/mem" },
+  { "a script that is a device", "/dev/null" },
+  { "a script without a name", "" },
   { "a missing script", "absent.lua" },
   { "a directory as script", "." },
   { "a syntax error", "s.lua", script = "print(1\nx = = 2" },
@@ -82,6 +88,17 @@ local SCRIPTS <const> = {
   { "LUA_PATH", "-e", "print(package.path); print(require 'mod'.name)", env = { LUA_PATH = "./?.lua;;" } },
   { "LUA_PATH_5_4 goes first", "-e", "print(package.path, package.cpath)",
     env = { LUA_PATH = "no", LUA_PATH_5_4 = "x/?.lua;;y", LUA_CPATH = ";;z.so" } },
+  { "LUA_CPATH", "-e", "print(package.cpath); print(pcall(require, 'none'))", env = { LUA_CPATH = "./?.none;;" } },
+  { "files run from a script", "-e", "dofile 'init.lua'; print(mod_was_run); dofile 'absent.lua'" },
+  { "what a compiled script may be", "-e", [[
+    print(loadfile('s.luac', 't')); print(load('x', 'n', 'b'))
+    print(load(string.dump(function() return 1 end), 'b', 't'))]] },
+  { "the names of the libraries", "-e", [[
+    local names = {}
+    for name in pairs(_G) do names[#names + 1] = name end
+    for name in pairs(package.loaded) do if not name:find '^harness' then names[#names + 1] = name end end
+    table.sort(names)
+    print(_VERSION, table.concat(names, ' '))]] },
   { "LUA_INIT", "-e", "print(x)", env = { LUA_INIT = "x = 'init'" } },
   { "LUA_INIT as a file", "-e", "print(mod_was_run)", env = { LUA_INIT = "@init.lua" } },
   { "LUA_INIT_5_4 goes first", "-e", "print(x)", env = { LUA_INIT = "x = 1", LUA_INIT_5_4 = "x = 2" } },
@@ -120,6 +137,19 @@ local ERRORS <const> = {
   { "an error in a coroutine", "s.lua",
     script = "print(coroutine.resume(coroutine.create(function() error 'x' end)))" },
   { "an error handler that raises", "-e", "print(xpcall(error, function(e) error(e, 0) end, 'x'))" },
+  { "a traceback without an error", "s.lua", script = "local function f() print(debug.traceback('here', 1)) end\nf()" },
+  { "a traceback as a handler", "s.lua", script = [[
+    print(xpcall(function() local x = nil + 1 end, debug.traceback))]] },
+  { "a text of two lines", "-e", "error 'a\\nb'" },
+  { "a userdata", "-e", "error(io.stdout)" },
+  { "a coroutine", "-e", "error(coroutine.create(print))" },
+  { "a constant that is assigned", "-e", "local x <const> = 1; x = 2" },
+  { "a label that is missing", "-e", "goto nowhere" },
+  { "in a finalizer", "-e", "setmetatable({}, { __gc = function() error 'in gc' end }) collectgarbage()" },
+  { "in a finalizer, with warnings", "-W", "-e",
+    "setmetatable({}, { __gc = function() error 'in gc' end }) collectgarbage()" },
+  { "in a finalizer at the end, with warnings", "-W", "-e",
+    "kept = setmetatable({}, { __gc = function() error 'in gc' end })" },
   { "an assertion", "-e", "assert(false, 'told so')" },
   { "an assertion with a table", "-e", "assert(nil, {})" },
   { "a string that is too long", "-e", "print(pcall(string.rep, 'x', 1 << 60))" },
@@ -161,6 +191,20 @@ local EXITS <const> = {
     error 'end']] },
   { "a __close that raises", "s.lua", script = [[
     local a <close> = setmetatable({}, { __close = function(_, e) error('closing', 0) end })]] },
+  { "a __close that raises after an error", "s.lua", script = [[
+    local a <close> = setmetatable({}, { __close = function(_, e) print(e) error('closing', 0) end })
+    error('body', 0)]] },
+  { "a __close that leaves", "s.lua", script = [[
+    local a <close> = setmetatable({}, { __close = function() os.exit(5) end })]] },
+  { "os.exit(…, true) in a loop", "s.lua", script = [[
+    for i = 1, 3 do
+      local a <close> = setmetatable({}, { __close = function() print('a', i) end })
+      if i == 2 then os.exit(i, true) end
+    end]] },
+  { "os.exit(0, false)", "-e", "io.write 'x' os.exit(0, false)" },
+  { "os.exit(false, false)", "-e", "os.exit(false, false)" },
+  { "os.exit of standard input", "-", stdin = "os.exit(4)" },
+  { "a program that a signal ends", "-e", "print(os.execute 'kill -9 $$')" },
   { "a status of a failed program", "-e", "print(os.execute 'exit 3')" },
   { "a pipe from a program", "-e", "local p = io.popen 'echo hi'; print(p:read 'a', p:close())" },
 }
@@ -282,6 +326,8 @@ local FILES <const> = {
   ["depth.lua"] = "print((pcall(debug.getlocal, 4, 1)))",
   ["init.lua"] = "mod_was_run = 'by init'",
   ["-"] = "print('the file -', ...)",
+  ["shebang.luac"] = "#!/usr/bin/env lua\n" .. string.dump(load("print('compiled', ...)", "=compiled")),
+  ["short.luac"] = string.dump(load("print('compiled', ...)", "=compiled")):sub(1, 50),
   ["s.luac"] = string.dump(load("print('compiled', ...)", "=compiled")),
 }
 
@@ -302,7 +348,7 @@ local function clean(text, program)
     :gsub("Lua 5%.4%.%d[^\n]*PUC%-Rio", "VERSION")
     :gsub("harness%-lua [^\n]*libuv[^\n]*", "VERSION")
     :gsub("0x%x+", "ADDRESS")
-    :gsub("\n       PROGRAM %l+ FILE[^\n]*", ""))
+    :gsub("\n       PROGRAM %l+ [F%[][^\n]*", ""))
 end
 
 -- What a program did with the case.

@@ -1,6 +1,7 @@
 -- What harness-lua is beyond lua5.4: its main chunk is a task, its modules are compiled in.
 local command = require "spec.support.command"
 local process = require "harness.process"
+local servers = require "spec.support.server"
 
 local directory
 
@@ -159,8 +160,16 @@ describe("the command", function()
     local result = command.run { "-v" }
     assert.same({ 0, "" }, { result.status, result.stderr })
     assert.truthy(result.stdout:find(
-      "^harness%-lua %d[%d.]+  %(Lua 5%.4%.%d, libuv 1[%d.]+, cJSON 1[%d.]+, PCRE2 10[^)]+%)\n$"),
+      "^harness%-lua %d[%d.]+  %(Lua 5%.4%.%d, libuv 1[%d.]+, cJSON 1[%d.]+, PCRE2 10[^)]+, libcurl 7[%d.]+%)\n$"),
         result.stdout)
+    local directory <close> = command.directory() -- luacheck: ignore 431
+    local env = {}
+    for _, setting in ipairs(servers.preload(directory.path, "no_libraries")) do
+      local name, value = setting:match "^([^=]+)=(.*)$"
+      env[name] = value
+    end
+    assert.matches(", libcurl missing%)\n$", command.run({ "-v", env = env }).stdout)
+    assert.is_nil(command.run({ "-i", stdin = "" }).stdout:find("libcurl", 1, true))
   end)
 
   it("is interactive when it is started from a terminal alone", function()
@@ -172,6 +181,23 @@ describe("the command", function()
     local result = child:finish()
     assert.equal(0, result.status)
     assert.truthy(result.stdout:find "^harness%-lua %d")
+  end)
+
+  it("says how it is used when it is asked", function()
+    for _, ask in ipairs { "--help", "help" } do
+      local result = command.run { ask }
+      assert.same({ 0, "" }, { result.status, result.stderr })
+      for _, line in ipairs { "usage: ", " chat FILE AGENT", " runs FILE", "-e stat", "help COMMAND" } do
+        assert.truthy(result.stdout:find(line, 1, true), line)
+      end
+    end
+    for _, name in ipairs { "run", "chat", "inspect", "runs" } do
+      local result = command.run { "help", name }
+      assert.same({ 0, "", command.run({ name, "--help" }).stdout }, { result.status, result.stderr, result.stdout })
+    end
+    local result = command.run { "help", "rnu" }
+    assert.same({ 2, "" }, { result.status, result.stdout })
+    assert.matches('there is no command "rnu"; did you mean "run"', result.stderr)
   end)
 
   it("says how it is used when its options are wrong", function()

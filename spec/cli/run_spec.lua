@@ -40,6 +40,9 @@ return harness.define {
     wordy = scripted(
       { tool_calls = { { name = "noisy", arguments = { word = ("\u{e9}"):rep(500) } } } },
       { text = "Done." }),
+    digger = scripted(
+      { tool_calls = { { name = "dig", arguments = {} }, { name = "noisy", arguments = { word = "x" } } } },
+      { text = "Dug." }),
     drip = scripted { chunks = dots, chunk_delay_ms = 50 },
     escape = scripted { text = "red: \27[31m\7" },
     lines = scripted { text = "one\n" },
@@ -53,9 +56,11 @@ return harness.define {
         return "said " .. input.word
       end,
     },
+    dig = { description = "Takes its time.", input = s.object {}, run = function() harness.sleep(1500) end },
     broken = { description = "Raises.", input = s.object {},
       run = function() harness.error("NO_LUCK", "today") end },
   },
+  workflows = { work = { run = function() return { done = true } end } },
   agents = {
     echo = { model = "echo", instructions = "-" },
     object = { model = "object", instructions = "-", input = s.object { id = s.integer() },
@@ -63,6 +68,7 @@ return harness.define {
     tools = { model = "tools", instructions = "-", tools = { "noisy", "broken" } },
     slow = { model = "slow", instructions = "-" },
     failing = { model = "failing", instructions = "-" },
+    digger = { model = "digger", instructions = "-", tools = { "dig", "noisy" } },
     half = { model = "half", instructions = "-" },
     wordy = { model = "wordy", instructions = "-", tools = { "noisy" } },
     drip = { model = "drip", instructions = "-" },
@@ -197,6 +203,11 @@ describe("harness-lua run", function()
     assert.same({ 9, "", "closed\n" }, { result.status, result.stdout, result.stderr })
   end)
 
+  it("runs a workflow", function()
+    local result = run { "run", "test.lua", "work" }
+    assert.same({ 0, '{"done":true}\n' }, { result.status, result.stdout })
+  end)
+
   it("prints its usage with --help", function()
     local result = run { "run", "--help" }
     assert.same({ 0, "" }, { result.status, result.stderr })
@@ -210,7 +221,7 @@ local MISTAKES <const> = {
   { "no target", { "test.lua" }, 2, "expected FILE TARGET [INPUT]" },
   { "too many arguments", { "test.lua", "echo", "a", "b" }, 2, "expected FILE TARGET [INPUT]" },
   { "an unknown target", { "test.lua", "nobody", "a" }, 2,
-    'there is no agent or workflow "nobody"; there are: drip, echo, ' },
+    'there is no agent or workflow "nobody"; there are: digger, drip, echo, ' },
   { "a misspelt target", { "test.lua", "ehco", "a" }, 2,
     'there is no agent or workflow "ehco"; did you mean "echo"?' },
   { "no input", { "test.lua", "echo" }, 2, "INPUT is missing" },
@@ -229,6 +240,16 @@ local MISTAKES <const> = {
     "--metadata must be a JSON object: not" },
   { "metadata that is no object", { "test.lua", "echo", "a", "--metadata", "[1]" }, 2,
     "--metadata must be a JSON object, got" },
+  { "a negative time", { "test.lua", "echo", "a", "--timeout", "-5" }, 2, '--timeout: "-5" is not a time' },
+  { "a time of another unit", { "test.lua", "echo", "a", "--timeout", "5d" }, 2, '"5d" is not a time' },
+  { "metadata that goes on", { "test.lua", "echo", "a", "--metadata", "{}x" }, 2,
+    "--metadata must be a JSON object: not" },
+  { "metadata that is null", { "test.lua", "echo", "a", "--metadata", "null" }, 2,
+    "--metadata must be a JSON object, got" },
+  { "a durable run of an agent", { "test.lua", "echo", "a", "--durable", "r" }, 1,
+    "option durable: agent_run: only a workflow can be durable" },
+  { "a durable run", { "test.lua", "work", "--durable", "r" }, 1,
+    "option durable: durable runs need a durable storage" },
   { "an empty session id", { "test.lua", "echo", "a", "--session", "" }, 1,
     "VALIDATION_ERROR: a session id" },
   { "a missing file", { "absent.lua", "a", "x" }, 1, "HARNESS_CONFIG_ERROR: cannot open absent.lua" },
@@ -361,6 +382,14 @@ describe("harness-lua run on a terminal", function()
     assert.truthy(text:find "%[noisy done after %d+ ms%]\n")
     assert.truthy(text:find "%[broken failed: [A-Z_]+ after %d+ ms%]\n")
     assert.truthy(text:find "\nBoth are done%.\n$")
+  end)
+
+  it("shows a tool that runs, and for how long", function()
+    local result = run { "run", "test.lua", "digger", "a", terminal = true }
+    assert.equal(0, result.status)
+    assert.truthy(result.stdout:find "%[dig … 1 s%]\r\27%[K.*%[dig done after %d+ ms%]\r\nDug%.\r\n$",
+      result.stdout)
+    assert.falsy(run({ "run", "test.lua", "digger", "a", "--progress" }).stderr:find("… 1 s", 1, true))
   end)
 
   it("shows the beginning of a tool's long input", function()

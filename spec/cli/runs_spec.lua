@@ -18,9 +18,28 @@ pcall(function() h:session("b").workflows.broken:run() end)
 return h
 ]]
 
+-- One run whose id is known.
+local KEPT <const> = [[
+local harness = require "harness"
+local storage = harness.storage.memory()
+local at = "2026-01-02T03:04:05.678Z"
+storage:create_run { id = "r1", session_id = "s", kind = "agent", target = "a", harness = "kept", started_at = at,
+  status = "succeeded", output = "four\27[2J" }
+storage:append_events("r1", {
+  { id = "e1", seq = 1, at = at, type = "run.started", payload = { kind = "agent" } },
+  { id = "e4", seq = 4, at = at, type = "run.finished", payload = { output = "four" } },
+})
+storage:create_run { id = "other", session_id = "s", kind = "agent", target = "a", harness = "other", started_at = at,
+  status = "failed" }
+return harness.define {
+  name = "kept", storage = storage,
+  models = { m = { provider = harness.providers.scripted {}, model = "m" } },
+}
+]]
+
 local place
 
-setup(function() place = command.directory { ["past.lua"] = FILE, ["none.lua"] = [[
+setup(function() place = command.directory { ["past.lua"] = FILE, ["kept.lua"] = KEPT, ["none.lua"] = [[
   local harness = require "harness"
   return harness.define { models = { m = { provider = harness.providers.scripted {}, model = "m" } } }]] } end)
 teardown(function() place:close() end)
@@ -42,6 +61,26 @@ describe("harness-lua runs", function()
     assert.matches("^%w+ +succeeded +agent talker +.* a$", lines[2])
     assert.matches("^%w+ +succeeded +[^\n]* a\n$", runs("past.lua", "a").stdout)
     assert.equal("broken", json.decode(runs("past.lua", "--json", "--limit", "1").stdout).target)
+  end)
+
+  it("shows one with its events", function()
+    local result = runs("kept.lua", "show", "r1")
+    assert.same({ 0, "" }, { result.status, result.stderr })
+    local record, events = result.stdout:match "^(.-\n})\n(.*)$"
+    assert.equal("four\27[2J", json.decode(record).output)
+    assert.equal(table.concat {
+      '    1 2026-01-02T03:04:05.678Z run.started      {"kind":"agent"}\n',
+      '    4 2026-01-02T03:04:05.678Z run.finished     {"output":"four"}\n',
+    }, events)
+    local lines = {}
+    for line in runs("kept.lua", "show", "r1", "--json").stdout:gmatch "[^\n]+" do
+      lines[#lines + 1] = json.decode(line)
+    end
+    assert.same({ "r1", 1, 4, "run.finished" }, { lines[1].id, lines[2].seq, lines[3].seq, lines[3].type })
+  end)
+
+  it("leaves out what other harnesses ran in the same storage", function()
+    assert.equal(1, select(2, runs("kept.lua").stdout:gsub("\n", "")))
   end)
 
   it("says when there are none", function()

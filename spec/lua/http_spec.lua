@@ -83,7 +83,7 @@ describe("errors", function()
 
   it("say that libcurl is missing, and how to get it", function()
     local directory, remove = servers.temp_dir()
-    local env = servers.preload(directory, "no_libcurl")
+    local env = servers.preload(directory, "no_libraries")
     local results = servers.client(env, { { url = "http://a.test/" }, { url = "http://a.test/" } })
     remove()
     for _, result in ipairs(results) do

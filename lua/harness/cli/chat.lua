@@ -1,6 +1,7 @@
 --- harness-lua chat FILE AGENT: a conversation with an agent, in the terminal or through a pipe.
 ---
 --- Ctrl-C stops the answer, not the program; at the prompt it says how to leave, and the second one does.
+--- SIGTERM and SIGHUP end the chat in order, wherever it is.
 
 local chat_input = require "harness.cli.chat_input"
 local consent = require "harness.cli.consent"
@@ -15,21 +16,26 @@ local progress = require "harness.cli.progress"
 
 local M = {}
 
-local USAGE <const> = [=[
-usage: %s chat FILE AGENT [options]
-  FILE returns a harness, AGENT is one of its agents that takes text
-  --session ID      go on with this session (default: a new one)
-  On a terminal, lines are edited and remembered (HARNESS_LUA_HISTORY names the file, empty: none);
-  a line that ends in \ goes on in the next one. Elsewhere each line of standard input is a message.
-]=]
-
 local HELP <const> = [=[
 /clear     forget the conversation
 /history   show it
 /help      this list
 /quit      leave (Ctrl-D does, too)
 //…        a message that begins with /
-Ctrl-C stops an answer.]=]
+Ctrl-C stops an answer. A line that ends in \ goes on in the next one.]=]
+
+local USAGE <const> = [=[
+usage: %s chat FILE AGENT [options]
+  FILE returns a harness, AGENT is one of its agents that takes text
+  --session ID      go on with this session (default: a new one)
+
+On a terminal, lines are edited and remembered as they are typed: in the file that
+HARNESS_LUA_HISTORY names (empty: in none), or harness-lua/history below
+XDG_STATE_HOME or ~/.local/state. Elsewhere each line of standard input is a message.
+
+]=] .. HELP .. "\n"
+
+local CTRL_C_STATUS <const> = 130
 
 local SPEC <const> = { session = "value", help = "flag" }
 
@@ -37,7 +43,9 @@ local SPEC <const> = { session = "value", help = "flag" }
 ---@field package session harness.Session
 ---@field package out harness.cli.Output
 ---@field package live boolean
+---@field package running harness.Stream? the answer that is under way
 ---@field package failures integer
+---@field package leaving integer? the exit status, once a signal has asked to leave
 local Chat = {}
 Chat.__index = Chat
 
@@ -57,11 +65,11 @@ end
 function Chat:send(text)
   local ok, err = pcall(function()
     local stream = self.session.agents[self.agent]:stream(text)
-    M.running = stream
+    self.running = stream
     show_answer(self, stream)
   end)
-  M.running = nil
-  if self.live then self.native.forgive_interrupt() end -- elsewhere it ends the program
+  self.running = nil
+  if self.live and not self.leaving then self.native.forgive_interrupt() end -- elsewhere it ends the program
   if ok then return end
   if errors.is(err, "OUTPUT_ERROR") then error(err, 0) end
   self.failures = self.failures + 1
@@ -101,9 +109,8 @@ end
 -- What to do with a line that was typed; "quit" ends the chat.
 function Chat:take(text)
   if not text:find "%S" then return end
-  local problem = self.input:remember(text)
-  if problem and not self.warned then say(problem) end
-  self.warned = self.warned or problem ~= nil
+  local problem = self.input:remember()
+  if problem then say(problem) end
   if text:sub(1, 1) == "/" and text:sub(2, 2) ~= "/" then return run_command(self, text:match "^(%S+)") end
   return self:send((text:gsub("^//", "/")))
 end
@@ -119,12 +126,13 @@ function Chat:talk()
     elseif why == "interrupt" then
       interrupts = interrupts + 1
       self.out:write "\n"
-      if interrupts == 2 then return self.native.stop_status() or 0 end
+      if self.leaving or interrupts == 2 then return self.leaving or CTRL_C_STATUS end
       say "Ctrl-C again, Ctrl-D or /quit leaves."
       self.native.forgive_interrupt()
     else
       interrupts = 0
       if self:take(text) == "quit" then return 0 end
+      if self.leaving then return self.leaving end
     end
   end
 end
@@ -157,13 +165,13 @@ local function execute(argv, native)
   local session <close> = harness:session(given.session)
   local input, problem = chat_input.new(native, out, rest[2] .. "> ")
   if problem then say(problem) end
-  M.input = input
   consent.offer(harness, input)
   if live then say(("Talking to %s, session %s. /help tells more, Ctrl-D leaves."):format(rest[2], session.id)) end
   local chat = setmetatable({
     session = session, agent = rest[2], out = out, live = live, native = native, input = input, failures = 0,
-    warned = false,
+    leaving = nil,
   }, Chat)
+  M.chat = chat
   local ok, status = pcall(chat.talk, chat)
   input:close()
   if not ok then error(status, 0) end
@@ -177,12 +185,14 @@ function M.main(argv, native)
   return failure.guard(argv, native, function() return execute(argv, native) end)
 end
 
---- Ctrl-C: stops the answer; at the prompt, see Chat:talk.
+--- Ctrl-C: stops the answer; at the prompt, see Chat:talk. Other signals stop the chat as well.
 ---@param t harness.Task
 function M.on_interrupt(t)
-  if M.running then return M.running:cancel "interrupted" end
-  if not M.input then return t:cancel "interrupted" end
-  M.input:interrupt()
+  local chat = M.chat
+  if not chat then return t:cancel "interrupted" end
+  local status = chat.native.stop_status()
+  if status ~= CTRL_C_STATUS then chat.leaving = status end
+  if chat.running then chat.running:cancel "interrupted" else chat.input:interrupt() end
 end
 
 return M

@@ -4,12 +4,11 @@
 --- "interrupt" (Ctrl-C at the prompt).
 
 local core = require "harness.core"
-local process = require "harness.process"
+local histories = require "harness.cli.history"
 local task = require "harness.task"
 
 local M = {}
 
-local MOST_REMEMBERED <const> = 1000
 local MORE_PROMPT <const> = "... "
 
 -- ---- a terminal ---------------------------------------------------------------------------
@@ -50,9 +49,11 @@ end
 ---@return "end"|"interrupt"|nil why
 function Terminal:next()
   local lines, prompt = {}, self.prompt
+  self.typed = {}
   while true do
     local line, state = read_line(self, prompt)
     if not line then return nil, state end
+    table.insert(self.typed, line)
     local whole = line:match "^(.*)\\$"
     lines[#lines + 1] = whole or line
     if not whole then return table.concat(lines, "\n") end
@@ -60,8 +61,8 @@ function Terminal:next()
   end
 end
 
---- Asks something while an answer is on its way; Ctrl-C ends the question with the answer. Nil: the input
---- has ended.
+--- Asks something while an answer is on its way; Ctrl-C ends the question with the answer. Nil: Ctrl-D, or
+--- the terminal has gone.
 ---@param prompt string
 ---@return string?
 function Terminal:ask(prompt)
@@ -79,30 +80,16 @@ function Terminal:interrupt()
   if self.keys.token then core.push(self.keys.token) end
 end
 
---- Keeps a message for later chats. Returns what went wrong.
----@param text string
+--- Keeps the lines of the last message for later. Returns what went wrong.
 ---@return string? problem
-function Terminal:remember(text)
-  for line in text:gmatch "[^\n]+" do self.editor:remember(line) end
-  if not self.history then return nil end
-  local ok, problem = self.editor:save(self.history, MOST_REMEMBERED)
-  return not ok and ("the history cannot be kept in %s: %s"):format(self.history, problem) or nil
+function Terminal:remember()
+  local problem
+  for _, line in ipairs(self.typed) do problem = self.history:add(line) or problem end
+  return problem
 end
 
 function Terminal:close()
   self.editor:stop()
-end
-
--- Where messages are remembered; nil: nowhere.
-local function history_path()
-  local named = os.getenv "HARNESS_LUA_HISTORY"
-  if named then return named ~= "" and named or nil end
-  local state, home = os.getenv "XDG_STATE_HOME", os.getenv "HOME"
-  if not state or state == "" then state = home and home ~= "" and home .. "/.local/state" or nil end
-  if not state then return nil end
-  local directory = state .. "/harness-lua"
-  local made = process.run { file = "mkdir", args = { "-p", "-m", "700", directory } }
-  return made.exit_code == 0 and directory .. "/history" or nil
 end
 
 -- ---- a pipe -------------------------------------------------------------------------------
@@ -113,11 +100,13 @@ Pipe.__index = Pipe
 -- Nothing is under way meanwhile that would have to be stopped.
 function Pipe:next()
   self.native.leave_on_interrupt()
-  local lines = {}
+  local lines, prompt = {}, self.prompt
   repeat
+    if prompt then self.out:write(prompt) end
     local line = io.read "l"
     local whole = line and line:match "^(.*)\\$"
     lines[#lines + 1] = whole or line
+    prompt = prompt and MORE_PROMPT
   until not whole
   self.native.forgive_interrupt()
   if not lines[1] then return nil, "end" end
@@ -149,17 +138,17 @@ end
 ---@return harness.cli.ChatInput
 ---@return string? problem why lines are not edited, or not remembered
 function M.new(native, out, prompt)
-  local pipe = setmetatable({ native = native }, Pipe)
+  local pipe = setmetatable({ native = native, out = out, prompt = nil }, Pipe)
   if not (core.is_terminal(0) and out:is_terminal()) then return pipe end
   local editor, why = native.line_editor(out:handle())
-  if not editor then return pipe, "lines cannot be edited: " .. why end
-  local self = setmetatable({ editor = editor, prompt = prompt, history = history_path() }, Terminal)
-  self.keys = setmetatable({ editor = editor, interrupted = false, token = nil }, Keys)
-  local file = self.history and io.open(self.history)
-  if not file then return self end
-  file:close()
-  local ok, problem = editor:load(self.history)
-  return self, not ok and ("the history %s cannot be read: %s"):format(self.history, problem) or nil
+  if not editor then
+    pipe.prompt = prompt
+    return pipe, "lines cannot be edited: " .. why
+  end
+  local history, problem = histories.open(editor)
+  local keys = setmetatable({ editor = editor, interrupted = false, token = nil }, Keys)
+  return setmetatable({ editor = editor, prompt = prompt, keys = keys, history = history, typed = {} }, Terminal),
+    problem
 end
 
 return M

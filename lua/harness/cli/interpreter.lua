@@ -1,8 +1,8 @@
 --- harness-lua as a Lua 5.4 interpreter: the arguments, messages and exit statuses of lua5.4 (lua.c of
 --- Lua 5.4), with the chunks running inside a task.
 ---
---- Each chunk runs in a coroutine of its own, with xpcall below it. So the stack that it sees, in
---- tracebacks and through debug, is that of a main chunk of lua5.4, which has one C function below it.
+--- Each chunk runs in a coroutine of its own, with `call` of bindings/main.c below it. So the stack that
+--- it sees, in tracebacks and through debug, is that of a main chunk of lua5.4: one C function below it.
 
 local chain = require "harness.chain"
 local task = require "harness.task"
@@ -15,6 +15,7 @@ usage: %s [options] [script [args]]
        %s chat FILE AGENT
        %s runs FILE [SESSION | show RUN_ID]
        %s inspect FILE
+       %s help [COMMAND]
 Available options are:
   -e stat   execute string 'stat'
   -i        enter interactive mode after executing 'script'
@@ -26,6 +27,13 @@ Available options are:
   --        stop handling options
   -         stop handling options and execute stdin
 ]=]
+
+--- How the command is used.
+---@param progname string
+---@return string
+function M.usage(progname)
+  return (USAGE:gsub("%%s", (progname:gsub("%%", "%%%%"))))
+end
 
 local TAKES_VALUE <const> = { e = true, l = true }
 local FLAGS <const> = { i = true, v = true, E = true, W = true }
@@ -73,10 +81,9 @@ local function is_interrupt(err)
   return type(meta) == "table" and meta.reason == "interrupted"
 end
 
--- With the stack, whose end is called what lua5.4 calls it. Only for tail calls of the message handler:
--- level 2 is then what raised the error.
+-- With the stack. Only for tail calls of the message handler: level 2 is then what raised the error.
 local function traced(message)
-  return (debug.traceback(message, 2):gsub("%[C%]: in function 'xpcall'$", "[C]: in ?"))
+  return (debug.traceback(message, 2))
 end
 
 -- The message handler of lua.c: texts get a traceback, objects with __tostring speak for themselves.
@@ -92,12 +99,14 @@ local function message_of(err)
   return traced(("(error object is a %s value)"):format(type(err)))
 end
 
+local protected_call = xpcall
+
 --- Calls fn(...) with nothing of ours on its stack.
 ---@param fn function
 ---@return string? message of its error
 ---@return table? results packed, the first of them at 3
 function M.call(fn, ...)
-  local co = coroutine.create(xpcall)
+  local co = coroutine.create(protected_call)
   M.thread = co
   local results = table.pack(chain.resume(co, fn, message_of, ...))
   M.thread = nil
@@ -201,12 +210,13 @@ end
 ---@return integer status
 function M.main(argv, native)
   local progname = argv[0]
+  protected_call = native.call
   local options, script = parse(argv)
   if not options then
-    io.stderr:write(progname, ": ", script, "\n", (USAGE:gsub("%%s", progname)))
+    io.stderr:write(progname, ": ", script, "\n", M.usage(progname))
     return 1
   end
-  if options.v or options.i then require("harness.cli.version").print() end
+  if options.v or options.i then require("harness.cli.version").print(options.v) end
   _G.arg = make_arg(argv, script)
   local message = not options.E and run_init()
   message = message or run_options(options)

@@ -4,11 +4,13 @@ local core = require "harness.core"
 
 local M = {}
 
---- Prints them in one line.
-function M.print()
+--- Prints them in one line. libcurl is loaded when it is needed first, and so it is only told on demand.
+---@param with_libcurl boolean?
+function M.print(with_libcurl)
   local v = core.versions()
-  print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s)"):format(
-    v.harness, v.lua, v.libuv, v.cjson, v.pcre2))
+  local libcurl = with_libcurl and (", libcurl " .. (core.http.version() or "missing")) or ""
+  print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s%s)"):format(
+    v.harness, v.lua, v.libuv, v.cjson, v.pcre2, libcurl))
 end
 
 return M
