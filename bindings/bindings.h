@@ -78,6 +78,13 @@ static inline void waiter_wake(struct waiter *w) {
 int bind_raise(lua_State *L, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Makes the metatable of a class of userdata : the methods, which are also what an object
+ * of it is indexed by, and no way for scripts to get hold of it. */
+void bind_class(lua_State *L, const char *name, const luaL_Reg *methods);
+
+/* Functions of core_info.c, with the core as upvalue. */
+extern const luaL_Reg CORE_INFO[];
+
 /* Parts. */
 int bind_json(lua_State *L);
 int bind_schema(lua_State *L);

@@ -7,18 +7,10 @@
  * Signals and tokens are plain integers in Lua: cheap to make, and a stale one is recognised. */
 #include "bindings.h"
 
-#include <cjson/cJSON.h>
-#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include "text.h"
 
 static const char CORE_KEY = 0;    /* address: registry key of the core userdata */
 static const char MODULE_KEY = 0;  /* of the module table */
@@ -62,6 +54,16 @@ int bind_raise(lua_State *L, const char *code, const char *format, ...) {
     lua_pushvalue(L, meta);
     lua_call(L, 3, 1);
     return lua_error(L);
+}
+
+void bind_class(lua_State *L, const char *name, const luaL_Reg *methods) {
+    luaL_newmetatable(L, name);
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
 }
 
 static struct core *self(lua_State *L) {
@@ -409,13 +411,6 @@ static int resume(lua_State *L) {
     return nresults + 1;
 }
 
-/* hosted() -> is this engine part of another program, which minds its own environment? */
-static int hosted(lua_State *L) {
-    const struct core_host *host = self(L)->host;
-    lua_pushboolean(L, host && host->no_environment);
-    return 1;
-}
-
 /* turn(wait) -> true while something can still happen */
 static int turn(lua_State *L) {
     lua_pushboolean(L, loop_turn(self(L)->loop, lua_toboolean(L, 1)));
@@ -442,114 +437,6 @@ static int interrupted(lua_State *L) {
 /* interrupted_ever() -> was the program ever asked to stop? */
 static int interrupted_ever(lua_State *L) {
     lua_pushboolean(L, self(L)->was_interrupted);
-    return 1;
-}
-
-/* is_terminal(fd) -> boolean */
-static int is_terminal(lua_State *L) {
-    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
-    return 1;
-}
-
-/* PCRE2 is loaded at the first pattern only, since linking it costs every start-up 0.4 ms; so its
- * version is asked for in the same way. */
-static void pcre2_version(char *text, size_t size) {
-    typedef int config_fn(uint32_t what, void *where);
-    void *library = dlopen("libpcre2-8.so.0", RTLD_NOW | RTLD_LOCAL);
-    void *symbol = library ? dlsym(library, "pcre2_config_8") : NULL;
-    config_fn *config = NULL;
-    memcpy(&config, &symbol, sizeof config);
-    char version[64] = "is not installed";
-    if (config) config(PCRE2_CONFIG_VERSION, version);
-    snprintf(text, size, "%s", version);
-    if (library) dlclose(library);
-}
-
-/* versions() -> {harness, lua, libuv, cjson, pcre2} */
-static int versions(lua_State *L) {
-    char pcre2[64];
-    pcre2_version(pcre2, sizeof pcre2);
-    lua_createtable(L, 0, 5);
-    lua_pushliteral(L, HARNESS_VERSION);
-    lua_setfield(L, -2, "harness");
-    lua_pushliteral(L, LUA_RELEASE);
-    lua_setfield(L, -2, "lua");
-    lua_pushstring(L, uv_version_string());
-    lua_setfield(L, -2, "libuv");
-    lua_pushstring(L, cJSON_Version());
-    lua_setfield(L, -2, "cjson");
-    lua_pushstring(L, pcre2);
-    lua_setfield(L, -2, "pcre2");
-    return 1;
-}
-
-static int now_ms(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)loop_now_ms(self(L)->loop));
-    return 1;
-}
-
-static int now_us(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)loop_now_us(self(L)->loop));
-    return 1;
-}
-
-static int wall_ms(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)loop_wall_ms(self(L)->loop));
-    return 1;
-}
-
-/* timestamp(ms?) -> ISO 8601 UTC with milliseconds; of now without an argument */
-static int timestamp(lua_State *L) {
-    struct core *core = self(L);
-    uint64_t ms =
-        lua_isnoneornil(L, 1) ? loop_wall_ms(core->loop) : (uint64_t)luaL_checkinteger(L, 1);
-    if (ms != core->stamp_ms || !core->stamp[0]) {
-        text_timestamp(ms, core->stamp);
-        core->stamp_ms = ms;
-    }
-    lua_pushlstring(L, core->stamp, TEXT_TIMESTAMP_LEN);
-    return 1;
-}
-
-/* clock_manual(epoch_ms or nil): stops the clock at that time, or lets it run again */
-static int clock_manual(lua_State *L) {
-    bool manual = !lua_isnoneornil(L, 1);
-    uint64_t wall = manual ? (uint64_t)luaL_checkinteger(L, 1) : 0;
-    loop_clock_manual(self(L)->loop, manual, wall);
-    return 0;
-}
-
-/* clock_advance(ms) -> ms left: to the next timer, or by ms */
-static int clock_advance(lua_State *L) {
-    struct loop *loop = self(L)->loop;
-    lua_Integer ms = luaL_checkinteger(L, 1);
-    luaL_argcheck(L, ms >= 0, 1, "time only moves forward");
-    if (!loop_clock_is_manual(loop)) return luaL_error(L, "the clock was not stopped");
-    lua_pushinteger(L, (lua_Integer)loop_clock_advance(loop, (uint64_t)ms));
-    return 1;
-}
-
-static void count_handle(uv_handle_t *handle, void *user) {
-    (void)handle;
-    (*(lua_Integer *)user)++;
-}
-
-static void set_count(lua_State *L, const char *name, size_t count) {
-    lua_pushinteger(L, (lua_Integer)count);
-    lua_setfield(L, -2, name);
-}
-
-/* live() -> {ops, timers, signals, tasks, handles}: what is under way, for leak checks */
-static int live(lua_State *L) {
-    struct core *core = self(L);
-    lua_Integer handles = 0;
-    uv_walk(loop_uv(core->loop), count_handle, &handles);
-    lua_createtable(L, 0, 5);
-    set_count(L, "ops", loop_ops(core->loop));
-    set_count(L, "timers", loop_timers(core->loop));
-    set_count(L, "signals", abort_pool_live(core->signals));
-    set_count(L, "tasks", loop_ready(core->loop)->live);
-    set_count(L, "handles", (size_t)handles);
     return 1;
 }
 
@@ -583,19 +470,9 @@ static const luaL_Reg FUNCTIONS[] = {
     {"signal_watch", signal_watch},
     {"resume", resume},
     {"turn", turn},
-    {"hosted", hosted},
     {"list", list},
     {"interrupted", interrupted},
     {"interrupted_ever", interrupted_ever},
-    {"is_terminal", is_terminal},
-    {"versions", versions},
-    {"now_ms", now_ms},
-    {"now_us", now_us},
-    {"wall_ms", wall_ms},
-    {"timestamp", timestamp},
-    {"clock_manual", clock_manual},
-    {"clock_advance", clock_advance},
-    {"live", live},
     {"set_error_factory", set_error_factory},
     {NULL, NULL},
 };
@@ -641,25 +518,18 @@ static struct core *core_new(lua_State *L) {
     return core;
 }
 
-static void make_watch_metatable(lua_State *L) {
-    luaL_newmetatable(L, "harness.watch");
-    lua_pushcfunction(L, watch_detach);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, watch_detach);
-    lua_setfield(L, -2, "detach");
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
+static const luaL_Reg WATCH[] = {{"__gc", watch_detach}, {"detach", watch_detach}, {NULL, NULL}};
 
 int luaopen_harness_core(lua_State *L) {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &MODULE_KEY) == LUA_TTABLE) return 1;
     lua_pop(L, 1);
     core_new(L);
-    make_watch_metatable(L);
+    bind_class(L, "harness.watch", WATCH);
     lua_createtable(L, 0, 64);
     lua_pushvalue(L, -2);
     luaL_setfuncs(L, FUNCTIONS, 1);
+    lua_pushvalue(L, -2);
+    luaL_setfuncs(L, CORE_INFO, 1);
     lua_pushliteral(L, HARNESS_VERSION);
     lua_setfield(L, -2, "version");
     for (const luaL_Reg *part = PARTS; part->name; part++) {

@@ -74,10 +74,7 @@ static int l_gc(lua_State *L) {
 
 int bind_grep(lua_State *L) {
     static const luaL_Reg META[] = {{"__gc", l_gc}, {"scan", l_scan}, {NULL, NULL}};
-    luaL_newmetatable(L, CLASS);
-    luaL_setfuncs(L, META, 0);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -2, "__index");
+    bind_class(L, CLASS, META);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, l_compile);
     lua_setfield(L, -2, "compile");

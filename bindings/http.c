@@ -350,14 +350,7 @@ static const luaL_Reg FUNCTIONS[] = {
 };
 
 int bind_http(lua_State *L) {
-    if (luaL_newmetatable(L, TRANSFER)) {
-        luaL_setfuncs(L, METHODS, 0);
-        lua_pushvalue(L, -1);
-        lua_setfield(L, -2, "__index");
-        lua_pushboolean(L, 0);
-        lua_setfield(L, -2, "__metatable");
-    }
-    lua_pop(L, 1);
+    bind_class(L, TRANSFER, METHODS);
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

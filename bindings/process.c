@@ -326,21 +326,10 @@ static const luaL_Reg FUNCTIONS[] = {
     {NULL, NULL},
 };
 
-static void make_metatable(lua_State *L, const char *name, const luaL_Reg *methods) {
-    if (luaL_newmetatable(L, name)) {
-        luaL_setfuncs(L, methods, 0);
-        lua_pushvalue(L, -1);
-        lua_setfield(L, -2, "__index");
-        lua_pushboolean(L, 0);
-        lua_setfield(L, -2, "__metatable");
-    }
-    lua_pop(L, 1);
-}
-
 int bind_process(lua_State *L) {
-    make_metatable(L, PROCESS, PROCESS_METHODS);
-    make_metatable(L, VIEW, VIEW_METHODS);
-    make_metatable(L, HOST, HOST_METHODS);
+    bind_class(L, PROCESS, PROCESS_METHODS);
+    bind_class(L, VIEW, VIEW_METHODS);
+    bind_class(L, HOST, HOST_METHODS);
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

@@ -148,10 +148,7 @@ int bind_sse(lua_State *L) {
     static const luaL_Reg METHODS[] = {
         {"feed", l_feed}, {"retry", l_retry}, {"last_id", l_last_id}, {"__gc", l_gc}, {NULL, NULL},
     };
-    luaL_newmetatable(L, CLASS);
-    luaL_setfuncs(L, METHODS, 0);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -2, "__index");
+    bind_class(L, CLASS, METHODS);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, l_parser);
     lua_setfield(L, -2, "parser");

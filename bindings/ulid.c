@@ -130,11 +130,7 @@ static int l_generator(lua_State *L) {
 int bind_ulid(lua_State *L) {
     static const luaL_Reg ENGINE[] = {{"next", l_next}, {"at", l_at}, {NULL, NULL}};
     static const luaL_Reg METHODS[] = {{"next", l_own_next}, {"at", l_own_at}, {NULL, NULL}};
-    luaL_newmetatable(L, CLASS);
-    luaL_setfuncs(L, METHODS, 0);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -2, "__index");
-
+    bind_class(L, CLASS, METHODS);
     lua_createtable(L, 0, 3);
     lua_pushcfunction(L, l_generator);
     lua_setfield(L, -2, "generator");

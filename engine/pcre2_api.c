@@ -33,6 +33,7 @@ static bool find_functions(void *library, struct pcre2_api *api, char *why) {
         {"pcre2_set_heap_limit_8", &api->set_heap_limit},
         {"pcre2_pattern_info_8", &api->pattern_info},
         {"pcre2_get_error_message_8", &api->error_message},
+        {"pcre2_config_8", &api->config},
     };
     for (size_t i = 0; i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++) {
         void *found = dlsym(library, FUNCTIONS[i].name);

@@ -45,6 +45,7 @@ struct pcre2_api {
     int (*set_heap_limit)(pcre2_match_context *, uint32_t);
     int (*pattern_info)(const pcre2_code *, uint32_t, void *);
     int (*error_message)(int, PCRE2_UCHAR *, PCRE2_SIZE);
+    int (*config)(uint32_t, void *);
 };
 
 /* Fills the table. False when PCRE2 is not there or lacks a function; `why` says which. The library

@@ -3,32 +3,16 @@
 local clock = require "spec.support.clock"
 local context = require "harness.context"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local s = harness.schema
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
-
 describe("a context", function()
-  local before
-
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   -- Runs an agent whose instructions function is fn, or one of whose tools is.
   local function with_instructions(fn, options)

@@ -4,11 +4,12 @@
 local clock = require "spec.support.clock"
 local errors = require "harness.errors"
 local events = require "harness.events"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local recorder = require "harness.testing.recorder"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 local wrapped = require "spec.support.wrapped_storage"
 
@@ -16,12 +17,6 @@ local drain, of = scripted.drain, scripted.of
 local s = harness.schema
 
 local function call(name, arguments, id) return { name = name, arguments = arguments or {}, id = id } end
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
 
 -- type -> its fields beside type, run_id, attempt, seq, at. One in brackets may be absent.
 local FIELDS <const> = {
@@ -62,22 +57,7 @@ local function check_fields(type, fields, also)
 end
 
 describe("the events of a run", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do
-      if type(h.storage) == "table" then h.storage.hook = nil end
-      h:shutdown()
-    end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns, over)

@@ -1,9 +1,10 @@
 -- Hand-written agents: an agent's outside, and a handler within (D7; reference B 7.6).
 
 local clock = require "spec.support.clock"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local s = harness.schema
@@ -19,24 +20,8 @@ local function define(run, over)
   } })
 end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert(not ok, "no error")
-  return err
-end
-
-local before
-
 describe("a hand-written agent", function()
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   it("gets its context, and its answer is the run's", function()
     local seen

@@ -2,10 +2,11 @@
 
 local clock = require "spec.support.clock"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").structured
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 local wrapped = require "spec.support.wrapped_storage"
 
@@ -13,26 +14,8 @@ local s = harness.schema
 
 local function call(name, arguments) return { name = name, arguments = arguments or {} } end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  assert.is_true(errors.is(err), tostring(err))
-  return err
-end
-
 describe("a harness", function()
-  local before
-
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   local function with_storage(storage, turns, over)
     over = over or {}

@@ -1,19 +1,11 @@
 --- session.history: list, clear, replace, and what of it the model sees. Rule names: reference A 3.6, 3.7.
 
-local clock = require "spec.support.clock"
-local errors = require "harness.errors"
+local failure = require("spec.support.failure").structured
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local wrapped = require "spec.support.wrapped_storage"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  assert.is_true(errors.is(err), tostring(err))
-  return err
-end
 
 local function contents(list)
   local out = {}
@@ -25,22 +17,7 @@ local function user(text) return { role = "user", content = text } end
 local function assistant(text) return { role = "assistant", content = text } end
 
 describe("the history of a session", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do
-      if type(h.storage) == "table" then h.storage.hook = nil end
-      h:shutdown()
-    end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns or {}, over)

@@ -3,16 +3,11 @@
 local clock = require "spec.support.clock"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
 local task = require "harness.task"
 
 local LUA <const> = os.getenv "HARNESS_LUA" or "build/harness-lua"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
 
 -- What a script prints, run by our interpreter.
 local function output_of(script)

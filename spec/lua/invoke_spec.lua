@@ -1,40 +1,20 @@
 --- lua/harness/invoke.lua: the options of a run. Rule names: reference A 3.4.
 
 local clock = require "spec.support.clock"
-local errors = require "harness.errors"
+local failure = require("spec.support.failure").structured
 local harness = require "harness"
 local invoke = require "harness.invoke"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local recorder = require "harness.testing.recorder"
 local scripted = require "spec.support.scripted"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  assert.is_true(errors.is(err), tostring(err))
-  return err
-end
+local still = require "spec.support.still"
 
 local TRACE <const> = "0af7651916cd43dd8448eb211c80319c"
 local SPAN <const> = "b7ad6b7169203331"
 local PARENT <const> = ("00-%s-%s-01"):format(TRACE, SPAN)
 
 describe("the options of a run", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns, over)

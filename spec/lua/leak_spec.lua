@@ -6,6 +6,7 @@ local core = require "harness.core"
 local harness = require "harness"
 local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local FACTOR <const> = tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
@@ -162,18 +163,7 @@ local WAYS <const> = {
 }
 
 describe("a thousand runs", function()
-  local before
-
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-
-  after_each(function()
-    collect()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   local function rounds(h, way, n)
     for i = 1, n do

@@ -3,33 +3,20 @@
 
 local clock = require "spec.support.clock"
 local core = require "harness.core"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local own_memory = require "spec.support.own_memory"
 local recorder = require "harness.testing.recorder"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local wrapped = require "spec.support.wrapped_storage"
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert(not ok, "no error")
-  return err
-end
-
 describe("a memory call", function()
-  local before, heard, opened
+  local opened = still(before_each, after_each)
+  local heard
 
-  before_each(function()
-    clock.stop()
-    before, heard, opened = live.now(), recorder.new(), {}
-  end)
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  before_each(function() heard = recorder.new() end)
 
   local function define(definition, turns)
     definition.telemetry = definition.telemetry or { listener = heard }

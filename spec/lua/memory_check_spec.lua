@@ -1,38 +1,26 @@
 -- lua/harness/memory_check.lua: what memory calls take, in which order it is checked, and that nothing wrong
 -- reaches the adapter. Reference C 1.5, whose are the MEM numbers.
 
-local clock = require "spec.support.clock"
-local live = require "spec.support.live"
+local failure = require("spec.support.failure").any
 local own_memory = require "spec.support.own_memory"
 local recorder = require "harness.testing.recorder"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 
 local ALL <const> = {
   "memory.kv", "memory.list", "memory.delete", "memory.search", "memory.ttl", "memory.session",
 }
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert(not ok, "no error")
-  return err
-end
-
 describe("a memory call", function()
-  local before, adapter, heard, memory
+  still(before_each, after_each)
+  local adapter, heard, memory
 
   before_each(function()
-    clock.stop()
-    before = live.now()
     adapter, heard = own_memory.new { capabilities = ALL }, recorder.new()
     local h = scripted.harness({ { text = "hi" } }, { definition = {
       memory = adapter, telemetry = { listener = heard },
     } })
     memory = h:session("s").memory
-  end)
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
   end)
 
   -- Raises VALIDATION_ERROR of this place, having neither asked the adapter nor told anybody.

@@ -5,9 +5,9 @@
 local clock = require "spec.support.clock"
 local core = require "harness.core"
 local harness = require "harness"
-local live = require "spec.support.live"
 local own_memory = require "spec.support.own_memory"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local table_storage = require "spec.support.table_storage"
 
 local FACTOR <const> = tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
@@ -123,18 +123,9 @@ local ACTS <const> = {
 }
 
 describe("memory does what a plain table does", function()
-  local before
+  still(before_each, after_each)
 
-  before_each(function()
-    clock.stop()
-    before = live.now()
-    math.randomseed(SEED)
-  end)
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  before_each(function() math.randomseed(SEED) end)
 
   -- The same scope may be reached by two handles.
   local function handles_of(session, ctx)

@@ -2,17 +2,12 @@
 -- MEM numbers. What the calls are given: memory_check_spec; how they fail and are told of: memory_call_spec.
 
 local clock = require "spec.support.clock"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
-local live = require "spec.support.live"
 local own_memory = require "spec.support.own_memory"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local wrapped = require "spec.support.wrapped_storage"
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert(not ok, "no error")
-  return err
-end
 
 local function define(definition, turns)
   return scripted.harness(turns or { { text = "hi" } }, { definition = definition })
@@ -25,17 +20,7 @@ local function in_workflow(fn, definition, options, id)
   return define(all):session(id or "s").workflows.flow:run(nil, options)
 end
 
-local before
-
-before_each(function()
-  clock.stop()
-  before = live.now()
-end)
-after_each(function()
-  collectgarbage()
-  live.check(before)
-  clock.go()
-end)
+still(before_each, after_each)
 
 describe("session.memory", function()
   it("keeps any JSON value and gives copies (MEM-04, 05, 06)", function()

@@ -2,8 +2,8 @@
 
 local clock = require "spec.support.clock"
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 
 local s = harness.schema
 local of, drain = scripted.of, scripted.drain
@@ -27,18 +27,8 @@ local function ask(turns, fn, over)
   return ok, result, events, provider
 end
 
-local before
-
 describe("ctx.models", function()
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   it("knows its aliases", function()
     local ok, err = ask({}, function(models) return models.fats:text { prompt = "x" } end)

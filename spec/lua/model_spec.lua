@@ -1,10 +1,10 @@
 --- lua/harness/model.lua: one model call. Rule names: reference B 6 and 11.6, design 06.
 
 local clock = require "spec.support.clock"
-local errors = require "harness.errors"
+local failure = require("spec.support.failure").structured
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local drain, of = scripted.drain, scripted.of
@@ -12,27 +12,8 @@ local s = harness.schema
 
 local function call(name, arguments) return { name = name, arguments = arguments or {} } end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  assert.is_true(errors.is(err), tostring(err))
-  return err
-end
-
 describe("a model call", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns, over)

@@ -3,8 +3,8 @@
 local clock = require "spec.support.clock"
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 
 local s = harness.schema
 
@@ -24,18 +24,7 @@ local function one(turns)
 end
 
 describe("a model's stream", function()
-  local before
-
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-  after_each(function()
-    collectgarbage()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   it("may be read by several tasks: each chunk goes to one of them, and none of them is forgotten", function()
     local ok, result = ask(one { { chunks = { "a", "b", "c" }, chunk_delay_ms = 5 } }, function(models)

@@ -2,9 +2,10 @@
 --- with them is in workflow_spec; here is what they refuse, and contexts that outlive their run.
 
 local clock = require "spec.support.clock"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local wrapped = require "spec.support.wrapped_storage"
 
 local s = harness.schema
@@ -30,25 +31,8 @@ local function define(run, over)
   return scripted.harness(answer, { definition = definition })
 end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert(not ok, "no error")
-  return err
-end
-
 describe("a nested agent", function()
-  local before
-
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-  after_each(function()
-    collectgarbage()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   it("names only the options that it has, when one is misspelt", function()
     local h = define(function(ctx) return ctx.agents.writer:run("x", { timeout = 5 }) end)

@@ -6,10 +6,10 @@ local errors = require "harness.errors"
 local fields = require "harness.definition_fields"
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local definition_permissions = require "harness.definition_permissions"
 local permissions = require "harness.permissions"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 
 local drain, of = scripted.drain, scripted.of
 local s = harness.schema
@@ -156,19 +156,7 @@ describe("permissions in a definition", function()
 end)
 
 describe("on_permission", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local started
   local function tool(over)

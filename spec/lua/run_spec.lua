@@ -1,33 +1,17 @@
 local clock = require "spec.support.clock"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local drain, types, of = scripted.drain, scripted.types, scripted.of
 
 local function call(name, arguments, id) return { name = name, arguments = arguments or {}, id = id } end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
-
 describe("a run", function()
-  local before
-
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   -- Runs fn beside the spec while ms go by.
   local function during(ms, fn, ...)

@@ -3,9 +3,9 @@
 local clock = require "spec.support.clock"
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local recorder = require "harness.testing.recorder"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 local wrapped = require "spec.support.wrapped_storage"
 
@@ -14,20 +14,10 @@ local drain = scripted.drain
 local function call(name, arguments, id) return { name = name, arguments = arguments or {}, id = id } end
 
 describe("the telemetry of a run", function()
-  local before, opened, heard
+  local opened = still(before_each, after_each)
+  local heard
 
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-    heard = recorder.new()
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  before_each(function() heard = recorder.new() end)
 
   local function define(turns, over)
     over = over or {}

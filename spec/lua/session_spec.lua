@@ -1,23 +1,16 @@
 --- lua/harness/session.lua: opening, closing, what belongs to a session. Rule names: reference A 3.
 
 local clock = require "spec.support.clock"
-local errors = require "harness.errors"
+local failure = require("spec.support.failure").structured
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 local wrapped = require "spec.support.wrapped_storage"
 
 local drain, of = scripted.drain, scripted.of
 
 local function call(name, arguments, id) return { name = name, arguments = arguments or {}, id = id } end
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  assert.is_true(errors.is(err), tostring(err))
-  return err
-end
 
 local function reason_of(fn, ...)
   local err = failure(fn, ...)
@@ -27,22 +20,7 @@ end
 local CLOSED <const> = { "SESSION_NOT_FOUND", "closed" }
 
 describe("a session", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do
-      if type(h.storage) == "table" then h.storage.hook = nil end
-      h:shutdown()
-    end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns or {}, over)

@@ -3,32 +3,19 @@
 local clock = require "spec.support.clock"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
 local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
 local signals = require "harness.signal"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
-
 describe("a signal", function()
+  still(before_each, after_each)
   local before
 
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-
-  after_each(function()
-    collectgarbage()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  before_each(function() before = live.now() end)
 
   -- Runs fn in a task of its own, so that nothing of it is left on the spec's stack.
   local function apart(fn, ...)

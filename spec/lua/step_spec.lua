@@ -3,8 +3,8 @@
 local clock = require "spec.support.clock"
 local errors = require "harness.errors"
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 
 local function run(fn, options)
   local h = scripted.harness({}, { definition = { workflows = { flow = { run = fn } } } })
@@ -13,18 +13,8 @@ local function run(fn, options)
   return pcall(stream.result, stream)
 end
 
-local before
-
 describe("a step", function()
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-  after_each(function()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   it("passes through: its function runs once, its value comes back as it is", function()
     local value, seen, calls = { 1 }, nil, 0

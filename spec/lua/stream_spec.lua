@@ -3,9 +3,10 @@
 local clock = require "spec.support.clock"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 local wrapped = require "spec.support.wrapped_storage"
 
@@ -13,29 +14,8 @@ local drain, of, types = scripted.drain, scripted.of, scripted.types
 
 local function call(name, arguments, id) return { name = name, arguments = arguments or {}, id = id } end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
-
 describe("a stream", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do
-      if type(h.storage) == "table" then h.storage.hook, h.storage.after = nil, nil end
-      h:shutdown()
-    end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns, over)

@@ -2,8 +2,8 @@
 
 local clock = require "spec.support.clock"
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 local throttle = require "harness.throttle"
 
@@ -13,19 +13,7 @@ local HOUR_MS <const> = 3600000
 local AGENTS <const> = 100
 
 describe("after a 429", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   -- A provider that asks `answer(n, now)` what to do: a text, or the meta of an error. Notes its calls.
   local function provider(answer)

@@ -3,10 +3,11 @@
 local clock = require "spec.support.clock"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
 local json = require "harness.json"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local drain, of = scripted.drain, scripted.of
@@ -16,12 +17,6 @@ local FACTOR <const> = tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
 
 local function call(name, arguments, id) return { name = name, arguments = arguments or {}, id = id } end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return err
-end
-
 -- A tool that takes anything.
 local function tool(run, over)
   local t = { description = "x", input = s.object({}, { additional = true }), run = run }
@@ -30,19 +25,7 @@ local function tool(run, over)
 end
 
 describe("tool calls", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = scripted.harness(turns, over)

@@ -2,9 +2,10 @@
 
 local clock = require "spec.support.clock"
 local errors = require "harness.errors"
+local failure = require("spec.support.failure").any
 local harness = require "harness"
-local live = require "spec.support.live"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 local task = require "harness.task"
 
 local s = harness.schema
@@ -35,12 +36,6 @@ local function define(run, over)
   return scripted.harness(over.turns or parrot, { definition = definition })
 end
 
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert(not ok, "no error")
-  return err
-end
-
 local function run_it(run, input, over, options)
   local h, model = define(run, over)
   local session = h:session "s"
@@ -51,20 +46,8 @@ local function run_it(run, input, over, options)
   return read[1], read[2], session, model
 end
 
-local before
-
 describe("a workflow", function()
-  before_each(function()
-    clock.stop()
-    before = live.now()
-  end)
-
-  after_each(function()
-    collectgarbage()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  still(before_each, after_each)
 
   it("gets its input and its context, and its result is the run's", function()
     local seen

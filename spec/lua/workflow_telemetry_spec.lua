@@ -3,23 +3,15 @@
 
 local clock = require "spec.support.clock"
 local harness = require "harness"
-local live = require "spec.support.live"
 local recorder = require "harness.testing.recorder"
 local scripted = require "spec.support.scripted"
+local still = require "spec.support.still"
 
 describe("the telemetry of a workflow", function()
-  local before, heard
+  still(before_each, after_each)
+  local heard
 
-  before_each(function()
-    clock.stop()
-    before, heard = live.now(), recorder.new()
-  end)
-  after_each(function()
-    collectgarbage()
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  before_each(function() heard = recorder.new() end)
 
   local function answer(request)
     local last = request.messages[#request.messages]

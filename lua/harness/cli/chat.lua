@@ -4,17 +4,16 @@
 --- SIGTERM and SIGHUP end the chat in order, wherever it is.
 
 local chat_input = require "harness.cli.chat_input"
+local commands = require "harness.cli.command"
 local consent = require "harness.cli.consent"
 local errors = require "harness.errors"
 local failure = require "harness.cli.failure"
 local load_file = require "harness.cli.load"
 local loggers = require "harness.logger"
 local nearest = require "harness.nearest"
-local options = require "harness.cli.options"
 local output = require "harness.cli.output"
 local progress = require "harness.cli.progress"
-
-local M = {}
+local targets = require "harness.cli.target"
 
 local HELP <const> = [=[
 /clear     forget the conversation
@@ -36,8 +35,6 @@ XDG_STATE_HOME or ~/.local/state. Elsewhere each line of standard input is a mes
 ]=] .. HELP .. "\n"
 
 local CTRL_C_STATUS <const> = 130
-
-local SPEC <const> = { session = "value", help = "flag" }
 
 ---@class harness.cli.Chat
 ---@field package session harness.Session
@@ -137,62 +134,43 @@ function Chat:talk()
   end
 end
 
-local function check_agent(definition, name)
-  local agent = definition.agents[name]
-  if not agent then
-    local names = {}
-    for id in pairs(definition.agents) do names[#names + 1] = id end
-    options.fail(("there is no agent %q%s"):format(name, nearest.hint(name, names, "agents")))
-  end
-  if not require("harness.cli.run").takes_string(agent) then
-    options.fail(("agent %q takes no text: run it with `harness-lua run`"):format(name))
-  end
-end
+local current -- the chat
 
-local function execute(argv, native)
-  local given, rest = options.parse(argv, 2, SPEC)
-  if not given.help and #rest ~= 2 then options.fail_with_usage("expected FILE AGENT", USAGE:format(argv[0])) end
-  local out = output.take(native)
+local function execute(given, rest, out, native)
   local live = out:is_terminal()
-  if given.help then
-    out:write(USAGE:format(argv[0]))
-    return 0
-  end
   native.stop_on_terminate()
   loggers.DEFAULT_LEVEL = "fatal" -- what fails is told in one line, unless HARNESS_LOG_LEVEL asks for more
   local harness <close> = load_file.harness(rest[1])
-  check_agent(harness.definition, rest[2])
+  targets.check_chat(harness.definition, rest[2])
   local session <close> = harness:session(given.session)
   local input, problem = chat_input.new(native, out, rest[2] .. "> ")
   if problem then say(problem) end
   consent.offer(harness, input)
   if live then say(("Talking to %s, session %s. /help tells more, Ctrl-D leaves."):format(rest[2], session.id)) end
-  local chat = setmetatable({
+  current = setmetatable({
     session = session, agent = rest[2], out = out, live = live, native = native, input = input, failures = 0,
     leaving = nil,
   }, Chat)
-  M.chat = chat
-  local ok, status = pcall(chat.talk, chat)
+  local ok, status = pcall(current.talk, current)
   input:close()
   if not ok then error(status, 0) end
   return status
 end
 
----@param argv string[]
----@param native harness.cli.Native
----@return integer status
-function M.main(argv, native)
-  return failure.guard(argv, native, function() return execute(argv, native) end)
-end
-
---- Ctrl-C: stops the answer; at the prompt, see Chat:talk. Other signals stop the chat as well.
----@param t harness.Task
-function M.on_interrupt(t)
-  local chat = M.chat
-  if not chat then return t:cancel "interrupted" end
+-- Ctrl-C stops the answer; at the prompt, see Chat:talk. Other signals stop the chat as well.
+local function on_interrupt(t)
+  local chat = current
+  if not chat then return commands.stop(t) end
   local status = chat.native.stop_status()
   if status ~= CTRL_C_STATUS then chat.leaving = status end
   if chat.running then chat.running:cancel "interrupted" else chat.input:interrupt() end
 end
 
-return M
+return commands.new {
+  usage = USAGE,
+  expected = "FILE AGENT",
+  options = { session = "value" },
+  fits = function(rest) return #rest == 2 end,
+  execute = execute,
+  on_interrupt = on_interrupt,
+}

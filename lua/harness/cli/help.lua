@@ -25,10 +25,4 @@ function M.main(argv, native)
   return 2
 end
 
---- Ctrl-C ends it.
----@param t harness.Task
-function M.on_interrupt(t)
-  t:cancel "interrupted"
-end
-
 return M

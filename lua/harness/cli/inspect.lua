@@ -1,12 +1,8 @@
 --- harness-lua inspect FILE: what a harness defines.
 
-local failure = require "harness.cli.failure"
+local commands = require "harness.cli.command"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
-local options = require "harness.cli.options"
-local output = require "harness.cli.output"
-
-local M = {}
 
 local USAGE <const> = [=[
 usage: %s inspect FILE [--json]
@@ -66,31 +62,17 @@ local function show(out, info)
   end
 end
 
-local function execute(argv, native)
-  local given, rest = options.parse(argv, 2, { json = "flag", help = "flag" })
-  if not given.help and #rest ~= 1 then options.fail_with_usage("expected FILE", USAGE:format(argv[0])) end
-  local out = output.take(native)
-  if given.help then
-    out:write(USAGE:format(argv[0]))
-    return 0
-  end
+local function execute(given, rest, out)
   local harness <close> = load_file.harness(rest[1])
   local info = harness:inspect()
   if given.json then out:write(json.encode(info, { pretty = true }) .. "\n") else show(out, info) end
   return 0
 end
 
----@param argv string[]
----@param native harness.cli.Native
----@return integer status
-function M.main(argv, native)
-  return failure.guard(argv, native, function() return execute(argv, native) end)
-end
-
---- Ctrl-C while the file is loaded.
----@param t harness.Task
-function M.on_interrupt(t)
-  t:cancel "interrupted"
-end
-
-return M
+return commands.new {
+  usage = USAGE,
+  expected = "FILE",
+  options = { json = "flag" },
+  fits = function(rest) return #rest == 1 end,
+  execute = execute,
+}

@@ -1,17 +1,14 @@
 --- harness-lua run FILE TARGET [INPUT]: runs one agent or workflow of the harness that FILE returns.
 
 local chat_input = require "harness.cli.chat_input"
+local commands = require "harness.cli.command"
 local consent = require "harness.cli.consent"
-local failure = require "harness.cli.failure"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
 local loggers = require "harness.logger"
-local nearest = require "harness.nearest"
 local options = require "harness.cli.options"
-local output = require "harness.cli.output"
 local progress = require "harness.cli.progress"
-
-local M = {}
+local targets = require "harness.cli.target"
 
 local USAGE <const> = [=[
 usage: %s run FILE TARGET [INPUT] [options]
@@ -25,38 +22,7 @@ usage: %s run FILE TARGET [INPUT] [options]
   --durable RUN_ID  of a workflow: go on where a run of that id has stopped
 ]=]
 
-local SPEC <const> = {
-  session = "value", stream = "flag", progress = "flag", timeout = "value", metadata = "value", durable = "value",
-  help = "flag",
-}
-
-local function unknown_target(definition, target)
-  local names = {}
-  for id in pairs(definition.agents) do names[#names + 1] = id end
-  for id in pairs(definition.workflows) do names[#names + 1] = id end
-  table.sort(names)
-  local meant = nearest.find(target, names)
-  local hint = "there are: " .. (#names > 0 and table.concat(names, ", ") or "none")
-  if meant then hint = ("did you mean %q?"):format(meant) end
-  options.fail(("there is no agent or workflow %q; %s"):format(target, hint))
-end
-
--- Is it an agent or a workflow, and what is its definition?
-local function find_target(definition, target)
-  for _, kind in ipairs { "agents", "workflows" } do
-    if definition[kind][target] then return kind, definition[kind][target] end
-  end
-  unknown_target(definition, target)
-end
-
---- Does the agent or workflow take text?
----@param definition table
----@return boolean
-function M.takes_string(definition)
-  if not definition.input then return false end
-  local schema = require("harness.schema").to_json_schema(definition.input)
-  return type(schema) == "table" and schema.type == "string"
-end
+local running -- the stream of the run
 
 -- While it waits for input nothing is under way that would have to be stopped.
 local function read_stdin(native)
@@ -72,7 +38,7 @@ local function read_input(given, definition, native)
     options.fail "INPUT is missing (- reads standard input)"
   end
   local text = given == "-" and read_stdin(native) or given
-  if M.takes_string(definition) then return text end
+  if targets.takes_string(definition) then return text end
   local ok, value = pcall(json.decode, text)
   if ok then return value end
   if not definition.input then return text end -- a workflow without a schema takes either
@@ -97,53 +63,37 @@ local function show_progress(stream, out, live)
   shown:finish(stream:result())
 end
 
-local function parse(argv)
-  local given, rest = options.parse(argv, 2, SPEC)
-  if given.help then return given end
-  if #rest < 2 or #rest > 3 then
-    options.fail_with_usage("expected FILE TARGET [INPUT]", USAGE:format(argv[0]))
-  end
-  given.file, given.target, given.input = rest[1], rest[2], rest[3]
-  given.timeout_ms = given.timeout and options.duration(given.timeout, "--timeout")
-  given.metadata = read_metadata(given.metadata)
-  return given
-end
-
-local function execute(argv, native)
-  local given = parse(argv)
-  local out = output.take(native)
+local function execute(given, rest, out, native)
+  local options_of_run = {
+    timeout_ms = given.timeout and options.duration(given.timeout, "--timeout"),
+    metadata = read_metadata(given.metadata),
+    durable = given.durable and { run_id = given.durable },
+  }
   local live = given.progress or out:is_terminal()
-  if given.help then
-    out:write(USAGE:format(argv[0]))
-    return 0
-  end
   native.stop_on_terminate()
   loggers.DEFAULT_LEVEL = "fatal" -- what fails is told in one line, unless HARNESS_LOG_LEVEL asks for more
-  local harness <close> = load_file.harness(given.file)
-  local kind, definition = find_target(harness.definition, given.target)
-  local input = read_input(given.input, definition, native)
+  local harness <close> = load_file.harness(rest[1])
+  local kind, definition = targets.find(harness.definition, rest[2])
+  local input = read_input(rest[3], definition, native)
   if live then consent.offer(harness, chat_input.questions(native, out)) end
   local session <close> = harness:session(given.session)
-  local target = session[kind][given.target]
-  local stream = target:stream(input, {
-    timeout_ms = given.timeout_ms, metadata = given.metadata, durable = given.durable and { run_id = given.durable },
-  })
-  M.running = stream
+  local target = session[kind][rest[2]]
+  local stream = target:stream(input, options_of_run)
+  running = stream
   if given.stream then show_events(stream, out) else show_progress(stream, out, live) end
   return 0
 end
 
----@param argv string[]
----@param native harness.cli.Native
----@return integer status
-function M.main(argv, native)
-  return failure.guard(argv, native, function() return execute(argv, native) end)
-end
-
---- The first Ctrl-C stops the run and waits for its end.
----@param t harness.Task
-function M.on_interrupt(t)
-  if M.running then M.running:cancel "interrupted" else t:cancel "interrupted" end
-end
-
-return M
+return commands.new {
+  usage = USAGE,
+  expected = "FILE TARGET [INPUT]",
+  options = {
+    session = "value", stream = "flag", progress = "flag", timeout = "value", metadata = "value", durable = "value",
+  },
+  fits = function(rest) return #rest == 2 or #rest == 3 end,
+  execute = execute,
+  -- The first Ctrl-C stops the run and waits for its end.
+  on_interrupt = function(t)
+    if running then running:cancel "interrupted" else commands.stop(t) end
+  end,
+}

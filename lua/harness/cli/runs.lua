@@ -1,12 +1,10 @@
 --- harness-lua runs FILE [SESSION]: what has run, out of the harness's storage; `show RUN_ID` one of it.
 
-local failure = require "harness.cli.failure"
+local commands = require "harness.cli.command"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
 local options = require "harness.cli.options"
 local output = require "harness.cli.output"
-
-local M = {}
 
 local USAGE <const> = [=[
 usage: %s runs FILE [SESSION] [--limit N] [--json]
@@ -43,33 +41,19 @@ local function show(harness, out, given, run_id)
   end
 end
 
-local function execute(argv, native)
-  local given, rest = options.parse(argv, 2, { json = "flag", limit = "value", help = "flag" })
-  local is_show = rest[2] == "show"
-  if not given.help and (#rest < 1 or #rest > (is_show and 3 or 2) or is_show and #rest ~= 3) then
-    options.fail_with_usage("expected FILE [SESSION] or FILE show RUN_ID", (USAGE:gsub("%%s", argv[0])))
-  end
-  local out = output.take(native)
-  if given.help then
-    out:write((USAGE:gsub("%%s", argv[0])))
-    return 0
-  end
+local function execute(given, rest, out)
   local harness <close> = load_file.harness(rest[1])
-  if is_show then show(harness, out, given, rest[3]) else list(harness, out, given, rest[2]) end
+  if rest[2] == "show" then show(harness, out, given, rest[3]) else list(harness, out, given, rest[2]) end
   return 0
 end
 
----@param argv string[]
----@param native harness.cli.Native
----@return integer status
-function M.main(argv, native)
-  return failure.guard(argv, native, function() return execute(argv, native) end)
-end
-
---- Ctrl-C ends it.
----@param t harness.Task
-function M.on_interrupt(t)
-  t:cancel "interrupted"
-end
-
-return M
+return commands.new {
+  usage = USAGE,
+  expected = "FILE [SESSION] or FILE show RUN_ID",
+  options = { limit = "value", json = "flag" },
+  fits = function(rest)
+    if rest[2] == "show" then return #rest == 3 end
+    return #rest == 1 or #rest == 2
+  end,
+  execute = execute,
+}

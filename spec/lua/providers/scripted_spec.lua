@@ -1,22 +1,15 @@
 --- lua/harness/providers/scripted.lua, as design 06 describes it.
 
 local clock = require "spec.support.clock"
-local errors = require "harness.errors"
+local failure = require("spec.support.failure").structured
 local harness = require "harness"
-local live = require "spec.support.live"
+local still = require "spec.support.still"
 local support = require "spec.support.scripted"
 local task = require "harness.task"
 
 local scripted = harness.providers.scripted
 local drain, of = support.drain, support.of
 local s = harness.schema
-
-local function failure(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  assert.is_true(errors.is(err), tostring(err))
-  return err
-end
 
 -- Asks the provider itself, without an agent around it.
 local function ask(model, over)
@@ -28,19 +21,7 @@ local function ask(model, over)
 end
 
 describe("the scripted provider", function()
-  local before, opened
-
-  before_each(function()
-    clock.stop()
-    before, opened = live.now(), {}
-  end)
-
-  after_each(function()
-    for _, h in ipairs(opened) do h:shutdown() end
-    collectgarbage()
-    live.check(before)
-    clock.go()
-  end)
+  local opened = still(before_each, after_each)
 
   local function define(turns, over)
     local h, model = support.harness(turns, over)
