@@ -72,9 +72,23 @@ local function missing_methods(object, names)
   return missing
 end
 
-local function complain_of_missing(problems, path, allowed, missing)
+-- Something with methods: is it an object that lacks none? `missing(value)` names those that it lacks.
+local function has_methods(problems, path, value, allowed, missing)
+  if type(value) ~= "table" and type(value) ~= "userdata" then
+    problems:wrong_type(path, allowed, value)
+    return false
+  end
+  local lacking = missing(value)
+  if #lacking == 0 then return true end
   problems:add(path, "wrong_type", ("must be %s; it lacks %s %s"):format(allowed,
-    #missing == 1 and "the method" or "the methods", table.concat(missing, ", ")))
+    #lacking == 1 and "the method" or "the methods", table.concat(lacking, ", ")))
+  return false
+end
+
+-- Kept as it is, if it has the methods.
+local function adapter(problems, path, value, allowed, names)
+  local ok = has_methods(problems, path, value, allowed, function(object) return missing_methods(object, names) end)
+  return ok and value or nil
 end
 
 ---A storage of ours, or a table with the methods of one: kept as it is.
@@ -83,15 +97,8 @@ end
 ---@param value any
 ---@return any?
 function M.storage(problems, path, value)
-  local allowed = "a storage, harness.storage.memory() or a table with the methods of one"
-  if type(value) ~= "table" and type(value) ~= "userdata" then
-    problems:wrong_type(path, allowed, value)
-    return nil
-  end
-  local missing = missing_methods(value, M.STORAGE_METHODS)
-  if #missing == 0 then return value end
-  complain_of_missing(problems, path, allowed, missing)
-  return nil
+  return adapter(problems, path, value, "a storage, harness.storage.memory() or a table with the methods of one",
+    M.STORAGE_METHODS)
 end
 
 --- What a memory of one's own must have; memory_search only with the capability memory.search.
@@ -103,14 +110,7 @@ M.MEMORY_METHODS = { "memory_get", "memory_put", "memory_delete", "memory_list" 
 ---@param value any
 ---@return any?
 function M.memory(problems, path, value)
-  local allowed = "a memory, a table with the memory methods of a storage"
-  if type(value) ~= "table" and type(value) ~= "userdata" then
-    problems:wrong_type(path, allowed, value)
-    return nil
-  end
-  local missing = missing_methods(value, M.MEMORY_METHODS)
-  if #missing > 0 then
-    complain_of_missing(problems, path, allowed, missing)
+  if not adapter(problems, path, value, "a memory, a table with the memory methods of a storage", M.MEMORY_METHODS) then
     return nil
   end
   local id = adapters.field(value, "id")
@@ -132,15 +132,7 @@ end
 ---@param value any
 ---@return any?
 function M.sandbox(problems, path, value)
-  local allowed = "a sandbox, a table with the method open"
-  if type(value) ~= "table" and type(value) ~= "userdata" then
-    problems:wrong_type(path, allowed, value)
-    return nil
-  end
-  local missing = missing_methods(value, { "open" })
-  if #missing == 0 then return value end
-  complain_of_missing(problems, path, allowed, missing)
-  return nil
+  return adapter(problems, path, value, "a sandbox, a table with the method open", { "open" })
 end
 
 -- Logger and telemetry ----------------------------------------------------------------------------
@@ -152,14 +144,7 @@ end
 ---@return harness.Logger?
 function M.logger(problems, path, value)
   local allowed = "a logger, a table with the methods " .. table.concat(logger.METHODS, ", ")
-  if type(value) ~= "table" and type(value) ~= "userdata" then
-    problems:wrong_type(path, allowed, value)
-    return nil
-  end
-  local missing = logger.missing_methods(value)
-  if #missing == 0 then return logger.adapt(value) end
-  complain_of_missing(problems, path, allowed, missing)
-  return nil
+  return has_methods(problems, path, value, allowed, logger.missing_methods) and logger.adapt(value) or nil
 end
 
 -- A listener may have more than its hooks: a recorder keeps what it heard.

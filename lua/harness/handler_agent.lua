@@ -2,30 +2,19 @@
 --- events, deadline and messages are those of any agent.
 
 local context = require "harness.context"
-local core = require "harness.core"
 local errors = require "harness.errors"
 local invocation = require "harness.invocation"
 local messages = require "harness.messages"
-local task = require "harness.task"
 
 local M = {}
 
-local MAX_WALL_MS <const> = 1 << 52
-
--- In a task of its own, since it may swallow an abort.
 local function call_handler(agent, ctx, budget)
   local wall_ms = budget and budget.max_wall_ms
-  local ms = wall_ms and math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
-  local child = task.make(ms and { timeout_ms = ms, scope = "agent" } or nil, agent.run, ctx, ctx.input)
-  rawset(ctx, "_task", child)
-  local ok, output = pcall(task.join, child)
+  local ok, output, late = invocation.call_handler(agent.run, ctx, wall_ms, "agent")
   if ok then return output end
-  local mine = wall_ms and not core.signal_aborted(task.current().signal)
-  if mine and errors.is(output, "OPERATION_TIMEOUT") and output.meta.scope == "agent" and child.failed then
-    errors.raise("AGENT_LOOP_BUDGET_EXCEEDED", ("agent %q took longer than the %s ms that its budget allows"):format(
-      agent.id, wall_ms), { agent_id = agent.id, reason = "max_wall_ms", limit = wall_ms })
-  end
-  error(output, 0)
+  if not late then error(output, 0) end
+  local message = ("agent %q took longer than the %s ms that its budget allows"):format(agent.id, wall_ms)
+  return errors.raise("AGENT_LOOP_BUDGET_EXCEEDED", message, { agent_id = agent.id, reason = "max_wall_ms", limit = wall_ms })
 end
 
 -- As a message of the conversation has it.

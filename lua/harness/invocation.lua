@@ -11,6 +11,8 @@ local task = require "harness.task"
 
 local M = {}
 
+local MAX_WALL_MS <const> = 1 << 52
+
 --- Who asks a model or calls a tool: told apart by invocation_id where agents run side by side. The
 --- workflow itself, which asks models directly, has none.
 ---@class harness.Invocation
@@ -61,6 +63,25 @@ function M.as_json(value, where, subject, meta)
   meta = meta or {}
   meta.where = where
   return errors.raise("VALIDATION_ERROR", ("%s %s"):format(subject, text.message), meta, text)
+end
+
+--- Calls a handler of the user's with its context, in a task of its own: when it swallows an abort, that is
+--- ended by force, and the run still comes to its one end.
+---@param handler fun(ctx: table, input: any): any
+---@param ctx table
+---@param wall_ms number? how long its budget lets it take
+---@param scope "agent"|"workflow"
+---@return boolean ok
+---@return any output or what it raised
+---@return boolean late did wall_ms end it?
+function M.call_handler(handler, ctx, wall_ms, scope)
+  local ms = wall_ms and math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
+  local child = task.make(ms and { timeout_ms = ms, scope = scope } or nil, handler, ctx, ctx.input)
+  rawset(ctx, "_task", child)
+  local ok, output = pcall(task.join, child)
+  local late = not ok and ms ~= nil and child.failed and not core.signal_aborted(task.current().signal)
+    and errors.is(output, "OPERATION_TIMEOUT") and output.meta.scope == scope
+  return ok, output, late
 end
 
 --- The input of an agent, checked.

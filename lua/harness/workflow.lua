@@ -1,33 +1,19 @@
 --- Runs a workflow: checks its input, calls its handler with a context, checks its output.
----
---- The handler is code of the user's, so it has a task of its own below the run's: when it swallows an
---- abort it is ended by force, and the run still comes to its one end.
 
 local budget = require "harness.budget"
 local context = require "harness.context"
-local errors = require "harness.errors"
 local invocation = require "harness.invocation"
 local messages = require "harness.messages"
-local task = require "harness.task"
 
 local M = {}
 
-local MAX_WALL_MS <const> = 1 << 52
-
 local function call_handler(run, workflow, who, input)
-  input = messages.copy(input)
   local wall_ms = run.spending and run.spending.limits.max_wall_ms
-  local ms = wall_ms and math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
-  local ctx = context.workflow(run, who, input)
-  local deadline = ms and { timeout_ms = ms, scope = "workflow" } or nil
-  local child = task.make(deadline, workflow.run, ctx, input)
-  rawset(ctx, "_task", child)
-  local ok, output = pcall(task.join, child)
+  local ctx = context.workflow(run, who, messages.copy(input))
+  local ok, output, late = invocation.call_handler(workflow.run, ctx, wall_ms, "workflow")
   if ok then return output end
-  if ms and not run:aborted() and errors.is(output, "OPERATION_TIMEOUT") and output.meta.scope == "workflow" then
-    budget.exceeded(run.spending, "max_wall_ms", ("taken longer than %d ms"):format(ms))
-  end
-  error(output, 0)
+  if late then budget.exceeded(run.spending, "max_wall_ms", ("taken longer than %d ms"):format(math.ceil(wall_ms))) end
+  return error(output, 0)
 end
 
 local function perform(run, workflow, who, input)
