@@ -108,6 +108,7 @@ $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(PKG_CFLAGS) $(FLAGS) -Ibindings $(LDFLAGS_$(notdir $@)) -o $@ $(@:$(OUT)/%=%).c $< $(LDLIBS)
 LDFLAGS_no_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
+$(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
 build/fuzz/libfuzzed.a: $(COMMON)

@@ -71,6 +71,8 @@ static inline void waiter_wake(struct waiter *w) {
     if (!w->token) return;
     ready_push(loop_ready(w->loop), w->token);
     w->token = 0;
+    loop_keep_turning(w->loop,
+                      false); /* what came may be the last thing that a host's loop lived for */
 }
 
 /* Raises a harness error. The table (or nil) on top of the stack becomes its meta and is popped.

@@ -13,13 +13,6 @@ static struct core *self(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-/* hosted() -> is this engine part of another program, which minds its own environment? */
-static int hosted(lua_State *L) {
-    const struct core_host *host = self(L)->host;
-    lua_pushboolean(L, host && host->no_environment);
-    return 1;
-}
-
 /* is_terminal(fd) -> boolean */
 static int is_terminal(lua_State *L) {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
@@ -124,7 +117,6 @@ static int live(lua_State *L) {
 }
 
 const luaL_Reg CORE_INFO[] = {
-    {"hosted", hosted},
     {"is_terminal", is_terminal},
     {"versions", versions},
     {"now_ms", now_ms},

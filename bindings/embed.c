@@ -17,12 +17,23 @@
 
 static const char HOST_TABLE = 0; /* address: registry key of lua/harness/host.lua */
 
-enum { FREE_MS = 4000, FREE_STEP_US = 20000, MOST_SCRIPT = 64 << 20, READ_BYTES = 64 << 10 };
+enum {
+    FREE_MS = 4000,
+    FREE_STEP_US = 20000,
+    MOST_SCRIPT = 64 << 20,
+    READ_BYTES = 64 << 10,
+    SCHEDULER_RESERVE = 64 << 10
+};
 
 /* ---- errors -------------------------------------------------------------------------------- */
 
+/* Is there room for an error? One that was not made by HARNESS_ERROR_INIT is left alone. */
+static bool takes_error(const harness_error *error) {
+    return error && error->size >= sizeof *error;
+}
+
 int embed_error(harness_error *error, int status, const char *code, const char *format, ...) {
-    if (!error) return status;
+    if (!takes_error(error)) return status;
     error->status = status;
     error->json[0] = '\0';
     snprintf(error->code, sizeof error->code, "%s", code);
@@ -47,7 +58,7 @@ int embed_enter(harness_engine *engine, harness_error *error) {
         return embed_error(error, HARNESS_EBUSY, "VALIDATION_ERROR",
                            "not possible inside a host function: use harness_post");
     if (engine->failed) return no_memory(error);
-    if (error) error->status = HARNESS_OK;
+    if (takes_error(error)) error->status = HARNESS_OK;
     return HARNESS_OK;
 }
 
@@ -95,7 +106,7 @@ static int lua_error_of(harness_engine *engine, int status, harness_error *error
         return no_memory(error);
     }
     harness_error scratch = HARNESS_ERROR_INIT;
-    if (!error) error = &scratch;
+    if (!takes_error(error)) error = &scratch;
     embed_error(error, HARNESS_ESCRIPT, "INTERNAL_ERROR", "there is no memory to tell the error");
     lua_pushcfunction(L, read_error);
     lua_insert(L, -2);
@@ -128,7 +139,7 @@ int embed_protected(harness_engine *engine, lua_CFunction fn, void *argument,
     engine->in_lua = true;
     int status = lua_pcall(L, 1, 0, 0);
     engine->in_lua = outer;
-    if (engine->host_loop && engine->core) loop_keep_turning(engine->core->loop);
+    if (engine->core) loop_keep_turning(engine->core->loop, engine->more);
     return status == LUA_OK ? HARNESS_OK : lua_error_of(engine, status, error);
 }
 
@@ -142,11 +153,19 @@ static void *plain_allocate(void *user, void *block, size_t old_size, size_t new
     return NULL;
 }
 
+/* What a script's task may have: less than all, so that the scheduler can end it and tell of its error. */
+static size_t limit_now(const struct embed_memory *memory) {
+    if (!memory->running || !*memory->running) return memory->limit;
+    size_t reserve = memory->limit / 8 < SCHEDULER_RESERVE ? memory->limit / 8 : SCHEDULER_RESERVE;
+    return memory->limit - reserve;
+}
+
 void *embed_allocate(void *user, void *block, size_t old_size, size_t new_size) {
     struct embed_memory *memory = user;
     if (!block) old_size = 0; /* Lua says there what kind of object it is for */
     bool grows = new_size > old_size;
-    if (grows && memory->limit && memory->now + (new_size - old_size) > memory->limit) return NULL;
+    if (grows && memory->limit && memory->now + (new_size - old_size) > limit_now(memory))
+        return NULL;
     if (grows) memory->allocations++;
     if (!block && !new_size) return NULL;
     void *moved = memory->allocate(memory->user, block, old_size, new_size);
@@ -213,6 +232,7 @@ static int set_up(lua_State *L) {
     lua_pushliteral(L, "harness.core");
     lua_call(L, 1, 0);
     engine->core = core_get(L);
+    engine->memory.running = &engine->core->running;
     lua_pushliteral(L, "harness.host");
     lua_call(L, 1, 1);
     lua_pushvalue(L, -1);
@@ -233,12 +253,17 @@ static int set_up(lua_State *L) {
 static bool turn_of_host(void *user) {
     harness_engine *engine = user;
     if (engine->in_callback || engine->in_lua || engine->freeing) return false;
+    if (engine->failed) {
+        embed_abandon_failed(engine);
+        return false;
+    }
     return embed_pump(engine, engine->host_pump_us) > 0;
 }
 
 /* ---- making and freeing -------------------------------------------------------------------- */
 
-/* The options as this version knows them. False: they are none. */
+/* The options as this version knows them: what a newer program gives beyond them is not looked at. False:
+ * they are none. */
 static bool copy_options(harness_options *to, const harness_options *from, harness_error *error) {
     harness_options defaults = HARNESS_OPTIONS_INIT;
     *to = defaults;
@@ -259,13 +284,16 @@ static bool copy_options(harness_options *to, const harness_options *from, harne
             error, HARNESS_EINVAL, "VALIDATION_ERROR",
             "options.log_level is \"%.40s\"; it is one of trace, debug, info, warn, error, fatal",
             to->log_level);
-    return known;
+    const char *problem = known ? embed_seams_problem(to) : NULL;
+    if (problem) embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "%s", problem);
+    return known && !problem;
 }
 
 static void engine_free_memory(harness_engine *engine) {
     struct embed_memory memory = engine->memory;
     embed_free_functions(engine);
     embed_free_runs(engine);
+    embed_drop_posts(engine);
     pthread_mutex_destroy(&engine->post_lock);
     memory.allocate(memory.user, engine, sizeof *engine, 0);
 }
@@ -308,6 +336,7 @@ harness_engine *harness_new(const harness_options *given, harness_error *error) 
                 engine->core->loop); /* from now on harness_wakeup and harness_post are seen */
         return engine;
     }
+    engine->memory.running = NULL;
     if (engine->L) lua_close(engine->L);
     engine_free_memory(engine);
     return NULL;
@@ -347,11 +376,12 @@ static void join_all(harness_engine *engine) {
     struct loop *loop = engine->core->loop;
     uint64_t until = loop_now_ms(loop) + FREE_MS;
     bool closed = false;
-    while (loop_now_ms(loop) < until) {
+    for (uint64_t now = 0; now < until;) {
         int left = embed_pump(engine, FREE_STEP_US);
         if (left < 0 || embed_protected(engine, ask_closed, &closed, NULL) != HARNESS_OK || closed)
             break;
-        if (left == 0 && embed_turn(engine, until - loop_now_ms(loop))) break;
+        now = loop_now_ms(loop);
+        if (left == 0 && now < until && embed_turn(engine, until - now)) break;
     }
     while (closed && embed_pump(engine, FREE_STEP_US) > 0) {} /* what is still to be told */
 }
@@ -359,14 +389,15 @@ static void join_all(harness_engine *engine) {
 int harness_free(harness_engine *engine) {
     if (!engine) return HARNESS_OK;
     int rc = embed_enter(engine, NULL);
-    if (rc && !engine->failed) return rc;
+    if (rc && rc != HARNESS_ENOMEM) return rc; /* ENOMEM: it has failed, and can be freed */
     if (engine->in_callback) return HARNESS_EBUSY;
     engine->freeing = true;
     loop_on_turn(engine->core->loop, NULL, NULL);
     join_all(engine);
     embed_run_posts(engine);
-    embed_abandon_runs(engine, "OPERATION_CANCELLED", "the engine was freed");
-    engine->in_lua = true; /* a finalizer that calls a host function */
+    embed_abandon_runs(engine, HARNESS_CANCELLED, "OPERATION_CANCELLED", "the engine was freed");
+    embed_run_posts(engine); /* of those callbacks, and of threads that did not know yet */
+    engine->in_lua = true;   /* a finalizer that calls a host function */
     lua_close(engine->L);
     engine_free_memory(engine);
     return HARNESS_OK;
@@ -379,10 +410,10 @@ const char *harness_version(void) {
 /* ---- scripts ------------------------------------------------------------------------------- */
 
 struct script {
+    harness_engine *engine;
     const char *text;
     size_t len;
     const char *name;
-    bool bytecode;
 };
 
 static int load_script(lua_State *L) {
@@ -390,8 +421,10 @@ static int load_script(lua_State *L) {
     embed_host_function(L, "load");
     lua_pushlstring(L, script->text, script->len);
     lua_pushfstring(L, "@%s", script->name);
-    lua_pushstring(L, script->bytecode ? "bt" : "t");
-    lua_call(L, 3, 0);
+    lua_pushstring(L, script->engine->allow_bytecode ? "bt" : "t");
+    lua_call(L, 3, 2);
+    script->engine->more |= lua_toboolean(L, -2) != 0; /* others may have got ahead meanwhile */
+    embed_note_resume(script->engine, lua_tointeger(L, -1));
     return 0;
 }
 
@@ -402,7 +435,7 @@ int harness_load_buffer(harness_engine *engine, const char *text, size_t len, co
     if (!text || !name)
         return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "%s is NULL",
                            text ? "name" : "text");
-    struct script script = {text, len, name, engine->allow_bytecode};
+    struct script script = {engine, text, len, name};
     return embed_protected(engine, load_script, &script, error);
 }
 
@@ -450,7 +483,7 @@ int harness_load_file(harness_engine *engine, const char *path, harness_error *e
     if (rc) return rc;
     if (!path) return embed_error(error, HARNESS_EINVAL, "VALIDATION_ERROR", "path is NULL");
     harness_error scratch = HARNESS_ERROR_INIT;
-    if (!error) error = &scratch;
+    if (!takes_error(error)) error = &scratch;
     size_t len;
     char *text = read_file(path, &len, error);
     if (!text) return error->status;

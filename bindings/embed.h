@@ -22,6 +22,7 @@ struct embed_memory {
     size_t peak;
     size_t limit; /* 0: none */
     uint64_t allocations;
+    lua_State *const *running; /* points to the coroutine that runs now; NULL: not known yet */
 };
 /* A lua_Alloc; user is the struct. */
 void *embed_allocate(void *user, void *block, size_t old_size, size_t new_size);
@@ -30,7 +31,6 @@ struct harness_run {
     harness_engine *engine;
     struct harness_run *next; /* in one of the engine's lists */
     struct harness_run *prev;
-    lua_Integer id; /* Lua's name for it */
     enum harness_run_state state;
     bool live; /* false: released, in quarantine */
     harness_event_fn on_event;
@@ -101,21 +101,31 @@ void embed_host_function(lua_State *L, const char *name);
 
 /* Of embed_run.c: calls the callbacks of one delivery. Returns 1, 0 when there is none, or an error. */
 int embed_deliver(harness_engine *engine);
-/* All unfinished runs are over, as far as the host is concerned: their on_done gets this error. */
-void embed_abandon_runs(harness_engine *engine, const char *code, const char *message);
+/* All unfinished runs are over, as far as the host is concerned: their on_done gets this state and error. */
+void embed_abandon_runs(harness_engine *engine, enum harness_run_state state, const char *code,
+                        const char *message);
+/* The same, after the engine has failed. */
+void embed_abandon_failed(harness_engine *engine);
 void embed_free_runs(harness_engine *engine);
 
 /* Of embed_host.c. */
 void embed_install_modules(lua_State *L, harness_engine *engine);
 void embed_free_functions(harness_engine *engine);
 
-/* Of embed_seams.c: the engine's drivers on the host's tables. */
+/* Of embed_seams.c: what is wrong with the host's tables (NULL: nothing); the engine's drivers on them. */
+const char *embed_seams_problem(const harness_options *options);
 void embed_seams(harness_engine *engine, const harness_options *options);
+
+/* A resume of Lua code has taken so long. */
+void embed_note_resume(harness_engine *engine, lua_Integer us);
 
 /* Waits for something to happen, at most so long. */
 int embed_turn(harness_engine *engine, uint64_t most_ms);
 /* Of embed_pump.c: harness_pump, for whoever was let in; what is posted. */
 int embed_pump(harness_engine *engine, uint32_t budget_us);
 void embed_run_posts(harness_engine *engine);
+bool embed_has_posts(harness_engine *engine);
+/* Forgets what is posted. */
+void embed_drop_posts(harness_engine *engine);
 
 #endif

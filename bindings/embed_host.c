@@ -40,28 +40,23 @@ void harness_reply_error(harness_reply *reply, const char *code, const char *mes
     put_text(reply->message, sizeof reply->message, message ? message : "the host function failed");
 }
 
-/* What frees the answer when pushing it raises. */
-struct reply_box {
-    harness_reply reply;
-};
-
+/* Frees the answer when pushing it raises. */
 static int reply_gc(lua_State *L) {
-    struct reply_box *box = lua_touserdata(L, 1);
-    free(box->reply.json);
-    box->reply.json = NULL;
+    harness_reply *reply = lua_touserdata(L, 1);
+    free(reply->json);
+    reply->json = NULL;
     return 0;
 }
 
-/* call(json) -> json; upvalues: the host function, the metatable of boxes */
+/* call(json) -> json; upvalues: the host function, the metatable of replies */
 static int call_host(lua_State *L) {
     const struct host_function *function = lua_touserdata(L, lua_upvalueindex(1));
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
-    struct reply_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (struct reply_box){0};
+    harness_reply *reply = lua_newuserdatauv(L, sizeof *reply, 0);
+    *reply = (harness_reply){0};
     lua_pushvalue(L, lua_upvalueindex(2));
     lua_setmetatable(L, -2);
-    harness_reply *reply = &box->reply;
     function->fn(function->user, text, len, reply);
     if (reply->no_memory) return luaL_error(L, "not enough memory");
     if (reply->failed) {
@@ -73,7 +68,7 @@ static int call_host(lua_State *L) {
         return 1;
     }
     lua_pushlstring(L, reply->json, reply->len);
-    free(reply->json); /* now, and not when the box is collected */
+    free(reply->json); /* now, and not when it is collected */
     reply->json = NULL;
     return 1;
 }
@@ -103,10 +98,10 @@ static int register_functions(lua_State *L) {
     embed_host_function(L, "register");
     lua_pushstring(L, given->table);
     lua_newtable(L);
-    lua_createtable(L, 0, 1); /* the metatable of boxes */
+    lua_createtable(L, 0, 1); /* the metatable of replies */
     lua_pushcfunction(L, reply_gc);
     lua_setfield(L, -2, "__gc");
-    int boxes = lua_gettop(L);
+    int replies = lua_gettop(L);
     for (int i = 0; given->functions[i].name; i++) {
         const harness_function *function = &given->functions[i];
         lua_createtable(L, 0, 4);
@@ -117,12 +112,12 @@ static int register_functions(lua_State *L) {
         lua_pushstring(L, function->input_schema);
         lua_setfield(L, -2, "input");
         lua_pushlightuserdata(L, keep_function(L, given->engine, function, given->user));
-        lua_pushvalue(L, boxes);
+        lua_pushvalue(L, replies);
         lua_pushcclosure(L, call_host, 2);
         lua_setfield(L, -2, "call");
-        lua_rawseti(L, boxes - 1, i + 1);
+        lua_rawseti(L, replies - 1, i + 1);
     }
-    lua_settop(L, boxes - 1);
+    lua_settop(L, replies - 1);
     lua_call(L, 2, 0);
     return 0;
 }

@@ -17,8 +17,9 @@ int harness_post(harness_engine *engine, harness_post_fn fn, void *user) {
     pthread_mutex_lock(&engine->post_lock);
     *engine->post_end = post;
     engine->post_end = &post->next;
+    loop_wakeup(
+        engine->core->loop); /* before it can be called, since it may lead to harness_free */
     pthread_mutex_unlock(&engine->post_lock);
-    loop_wakeup(engine->core->loop);
     return HARNESS_OK;
 }
 
@@ -26,12 +27,31 @@ void harness_wakeup(harness_engine *engine) {
     if (engine) loop_wakeup(engine->core->loop);
 }
 
-void embed_run_posts(harness_engine *engine) {
+static struct post *take_posts(harness_engine *engine) {
     pthread_mutex_lock(&engine->post_lock);
     struct post *post = engine->posts;
     engine->posts = NULL;
     engine->post_end = &engine->posts;
     pthread_mutex_unlock(&engine->post_lock);
+    return post;
+}
+
+bool embed_has_posts(harness_engine *engine) {
+    pthread_mutex_lock(&engine->post_lock);
+    bool posted = engine->posts != NULL;
+    pthread_mutex_unlock(&engine->post_lock);
+    return posted;
+}
+
+void embed_drop_posts(harness_engine *engine) {
+    for (struct post *post = take_posts(engine), *next; post; post = next) {
+        next = post->next;
+        free(post);
+    }
+}
+
+void embed_run_posts(harness_engine *engine) {
+    struct post *post = take_posts(engine);
     while (post) {
         struct post *next = post->next;
         engine->in_callback = true;
@@ -44,8 +64,12 @@ void embed_run_posts(harness_engine *engine) {
 
 /* ---- pumping ------------------------------------------------------------------------------- */
 
+void embed_note_resume(harness_engine *engine, lua_Integer us) {
+    if (us > 0 && (uint64_t)us > engine->longest_resume_us)
+        engine->longest_resume_us = (uint64_t)us;
+}
+
 struct step {
-    harness_engine *engine;
     uint32_t budget_us;
     lua_Integer ready;
     lua_Integer longest_us;
@@ -69,11 +93,10 @@ static uint32_t left_of(uint64_t until_us, uint64_t now_us) {
 static int round_of_work(harness_engine *engine, uint64_t until_us, lua_Integer *left) {
     struct loop *loop = engine->core->loop;
     embed_run_posts(engine);
-    struct step step = {engine, left_of(until_us, loop_now_us(loop)), 0, 0};
+    struct step step = {left_of(until_us, loop_now_us(loop)), 0, 0};
     bool did = !ready_empty(loop_ready(loop));
     if (did && embed_protected(engine, step_lua, &step, NULL) != HARNESS_OK) return HARNESS_ENOMEM;
-    if ((uint64_t)step.longest_us > engine->longest_resume_us)
-        engine->longest_resume_us = (uint64_t)step.longest_us;
+    embed_note_resume(engine, step.longest_us);
     int told;
     do {
         told = embed_deliver(engine);
@@ -82,7 +105,7 @@ static int round_of_work(harness_engine *engine, uint64_t until_us, lua_Integer 
     } while (told && loop_now_us(loop) < until_us);
     engine->more = told > 0;
     if (!engine->host_loop) loop_look(loop);
-    *left = loop_ready(loop)->ring_len + (told ? 1 : 0);
+    *left = loop_ready(loop)->ring_len + (told ? 1 : 0) + (embed_has_posts(engine) ? 1 : 0);
     return did;
 }
 
@@ -95,7 +118,7 @@ int embed_pump(harness_engine *engine, uint32_t budget_us) {
         rc = round_of_work(engine, until_us, &left);
         if (rc < 0) {
             engine->failed = true;
-            embed_abandon_runs(engine, "OUT_OF_MEMORY", "not enough memory");
+            embed_abandon_failed(engine);
             return HARNESS_ENOMEM;
         }
     } while ((rc || left) && loop_now_us(loop) < until_us);
@@ -106,9 +129,7 @@ static int enter_loop(harness_engine *engine) {
     int rc = embed_enter(engine, NULL);
     if (rc != HARNESS_OK && rc != HARNESS_ENOMEM) return rc;
     if (engine->in_callback || engine->freeing) return HARNESS_EBUSY;
-    if (rc)
-        embed_abandon_runs(engine, "OUT_OF_MEMORY",
-                           "not enough memory"); /* failed in another call */
+    if (rc) embed_abandon_failed(engine); /* failed in another call */
     return rc;
 }
 
@@ -140,10 +161,7 @@ int harness_next_timeout_ms(harness_engine *engine) {
     int rc = embed_enter(engine, NULL);
     if (rc) return rc;
     struct loop *loop = engine->core->loop;
-    pthread_mutex_lock(&engine->post_lock);
-    bool posted = engine->posts != NULL;
-    pthread_mutex_unlock(&engine->post_lock);
-    if (engine->more || posted || !ready_empty(loop_ready(loop))) return 0;
+    if (engine->more || embed_has_posts(engine) || !ready_empty(loop_ready(loop))) return 0;
     uv_loop_t *uv = loop_uv(loop);
     uv_update_time(uv);
     return uv_loop_alive(uv) ? uv_backend_timeout(uv) : -1; /* of a dead one uv says 0 */

@@ -151,7 +151,6 @@ int harness_run_status(const harness_run *run) {
 /* ---- telling ------------------------------------------------------------------------------- */
 
 struct delivery {
-    harness_engine *engine;
     struct harness_run *run; /* NULL: there is none */
     bool is_end;
     enum harness_run_state state;
@@ -170,7 +169,7 @@ static int take_delivery(lua_State *L) {
 
 int embed_deliver(harness_engine *engine) {
     lua_State *L = engine->L;
-    struct delivery delivery = {.engine = engine};
+    struct delivery delivery = {0};
     lua_pushcfunction(L, take_delivery);
     lua_pushlightuserdata(L, &delivery);
     engine->in_lua = true;
@@ -195,16 +194,25 @@ int embed_deliver(harness_engine *engine) {
     return run != NULL;
 }
 
-void embed_abandon_runs(harness_engine *engine, const char *code, const char *message) {
+/* The first that is not over, in the list as it is now: a callback may release any run. */
+static struct harness_run *unfinished(const harness_engine *engine) {
+    struct harness_run *run = engine->runs.first;
+    while (run && run->state != HARNESS_RUNNING) run = run->next;
+    return run;
+}
+
+void embed_abandon_runs(harness_engine *engine, enum harness_run_state state, const char *code,
+                        const char *message) {
     char text[256];
     int len = snprintf(text, sizeof text, "{\"code\":\"%s\",\"message\":\"%s\"}", code, message);
     engine->in_callback = true;
-    struct harness_run *next;
-    for (struct harness_run *run = engine->runs.first; run; run = next) {
-        next = run->next;
-        if (run->state != HARNESS_RUNNING) continue;
-        run->state = HARNESS_FAILED;
-        if (run->on_done) run->on_done(run, HARNESS_FAILED, text, (size_t)len, run->user);
+    for (struct harness_run *run; (run = unfinished(engine));) {
+        run->state = state;
+        if (run->on_done) run->on_done(run, state, text, (size_t)len, run->user);
     }
     engine->in_callback = false;
+}
+
+void embed_abandon_failed(harness_engine *engine) {
+    embed_abandon_runs(engine, HARNESS_FAILED, "OUT_OF_MEMORY", "not enough memory");
 }

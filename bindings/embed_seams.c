@@ -41,24 +41,33 @@ static void http_nothing(void *self) {
     (void)self;
 }
 
+/* A transfer that has failed in our eyes: the host reports nothing more, so its end is told here. */
+static int ended(struct http_transfer *t) {
+    http_on_end(t, HTTP_ENETWORK, NULL);
+    return -1;
+}
+
 int harness_http_head(harness_http_transfer *transfer, int status, const char *const *headers,
                       size_t header_count) {
     struct http_transfer *t = (struct http_transfer *)transfer;
-    if (http_on_connected(t) == HTTP_STOP || http_on_status(t, status) == HTTP_STOP) return -1;
+    if (http_on_connected(t) == HTTP_STOP || http_on_status(t, status) == HTTP_STOP)
+        return ended(t);
     for (size_t i = 0; i < header_count; i++) {
         const char *name = headers[2 * i], *value = headers[2 * i + 1];
-        if (http_on_header(t, name, strlen(name), value, strlen(value)) == HTTP_STOP) return -1;
+        if (http_on_header(t, name, strlen(name), value, strlen(value)) == HTTP_STOP)
+            return ended(t);
     }
-    return http_on_head_end(t) == HTTP_STOP ? -1 : 0;
+    return http_on_head_end(t) == HTTP_STOP ? ended(t) : 0;
 }
 
 int harness_http_body(harness_http_transfer *transfer, const char *bytes, size_t len) {
-    switch (http_on_body((struct http_transfer *)transfer, bytes, len)) {
+    struct http_transfer *t = (struct http_transfer *)transfer;
+    switch (http_on_body(t, bytes, len)) {
     case HTTP_GO_ON: return 0;
     case HTTP_PAUSE: return 1;
     case HTTP_STOP: break;
     }
-    return -1;
+    return ended(t);
 }
 
 void harness_http_end(harness_http_transfer *transfer, const char *message) {
@@ -95,8 +104,19 @@ void harness_process_exited(harness_child *child, int exit_code, int signal) {
     process_exited((struct process *)child, exit_code, signal);
 }
 
+const char *embed_seams_problem(const harness_options *options) {
+    const harness_http *http = options->http;
+    const harness_process *process = options->process;
+    if (http && (http->size < sizeof *http || !http->start || !http->stop))
+        return "options.http needs its size, start and stop";
+    if (process && (process->size < sizeof *process || !process->start || !process->signal ||
+                    !process->release))
+        return "options.process needs its size, start, signal and release";
+    return NULL;
+}
+
 void embed_seams(harness_engine *engine, const harness_options *options) {
-    if (options->http && options->http->start && options->http->stop) {
+    if (options->http) {
         engine->http = *options->http;
         engine->http_driver = (struct http_driver){.self = &engine->http,
                                                    .start = http_start,
@@ -105,12 +125,12 @@ void embed_seams(harness_engine *engine, const harness_options *options) {
                                                    .free = http_nothing};
         engine->host.http = &engine->http_driver;
     }
-    if (options->process && options->process->start && options->process->signal &&
-        options->process->release) {
+    if (options->process) {
         engine->process = *options->process;
         engine->process_starter = (struct process_starter){.self = &engine->process,
                                                            .start = process_start,
                                                            .signal = process_signal,
+                                                           .told_from_outside = true,
                                                            .release = process_release};
         engine->host.process = &engine->process_starter;
     }

@@ -21,13 +21,18 @@
  *     harness_run_release(run);
  *     harness_free(engine);                                  // cancels, joins, frees everything
  *
- * Threads. An engine belongs to the thread that made it; every call from another one is refused with
- * HARNESS_ETHREAD, but for harness_wakeup and harness_post. Engines know nothing of each other: one in
- * each of many threads is fine.
+ * Threads. An engine belongs to the thread that made it; calls with the engine or a run from another one
+ * are refused with HARNESS_ETHREAD, but for harness_wakeup and harness_post. What takes a reply, a
+ * transfer or a child (harness_reply_*, harness_http_*, harness_process_exited) is for that thread, too,
+ * but cannot see which one it is on. Engines know nothing of each other: one in each of many threads is
+ * fine.
  *
- * Callbacks come from harness_pump and harness_wait only (with a uv loop of the host's: from that loop),
- * with no Lua on the stack, and may call any function here but harness_pump, harness_wait and
- * harness_free. What they are given is valid until they return.
+ * Callbacks. on_event, on_done and what is posted are called by harness_pump, harness_wait and
+ * harness_free only (with a uv loop of the host's: by that loop), with no Lua on the stack, and may call
+ * any function here but harness_pump, harness_wait and harness_free. Host functions, `log`, `module` and
+ * the tables for HTTP and processes are called from inside Lua, by any call: they may call harness_post,
+ * harness_wakeup and what answers them; all else gives HARNESS_EBUSY. What callbacks are given is valid
+ * until they return.
  *
  * Errors. A function that can fail returns NULL or a negative HARNESS_E number, and fills in the
  * caller's harness_error where there is one (NULL is allowed). No function here exits, aborts, prints,
@@ -38,8 +43,9 @@
  * libcurl and the engine's own small C structures use malloc: those libraries have process-wide hooks
  * only. libcurl is initialised once in the process, at the first HTTP call of any engine.
  *
- * Structs begin with `size`, so that a program compiled against an older header keeps working: always
- * start from the _INIT macro. */
+ * Structs begin with `size`, by which a later version of the library will know what a program was
+ * compiled against: always start from the _INIT macro. One that is smaller than this version's is
+ * refused; a harness_error that is, is left alone. */
 #ifndef HARNESS_H
 #define HARNESS_H
 
@@ -66,8 +72,10 @@ typedef struct harness_reply harness_reply;
 
 enum {
     HARNESS_OK = 0,
-    HARNESS_EINVAL = -1,  /* an argument is wrong; the error says which and what is allowed */
-    HARNESS_ENOMEM = -2,  /* no memory, or the limit is reached; the engine can only be freed */
+    HARNESS_EINVAL = -1, /* an argument is wrong; the error says which and what is allowed */
+    HARNESS_ENOMEM =
+        -2, /* no memory, or the limit is reached. Where that struck the engine's scheduler,
+                             every call gives it from then on, and the engine can only be freed */
     HARNESS_ETHREAD = -3, /* called from a thread that is not the engine's */
     HARNESS_EBUSY = -4,   /* not possible here: inside a callback or a host function */
     HARNESS_ESCRIPT = -5, /* a script could not be loaded, or raised an error */
@@ -133,9 +141,10 @@ typedef struct harness_options {
 /* Makes an engine. options may be NULL. NULL: error says why. */
 HARNESS_API harness_engine *harness_new(const harness_options *options, harness_error *error);
 
-/* Cancels what runs, joins it (at most about two seconds for code that does not stop when it is told
+/* Cancels what runs, joins it (at most about four seconds, for code that does not stop when it is told
  * to), tells each unfinished run's on_done, and frees everything; handles of runs are invalid
- * afterwards. Returns HARNESS_EBUSY inside callbacks, HARNESS_ETHREAD elsewhere. NULL is allowed. With a
+ * afterwards. Child processes of the host's starter are killed, not waited for, and released. Returns
+ * HARNESS_EBUSY inside callbacks, HARNESS_ETHREAD elsewhere. NULL is allowed. With a
  * uv loop of the host's it turns that loop until its handles are closed. */
 HARNESS_API int harness_free(harness_engine *engine);
 
@@ -185,7 +194,7 @@ typedef struct harness_request {
     const char *input_json;    /* NULL: no input */
     const char *options_json;  /* {"timeout_ms": 1000, "metadata": {...}}; NULL: none */
     harness_event_fn on_event; /* NULL: events are not wanted */
-    harness_done_fn on_done;   /* NULL: ask harness_run_state */
+    harness_done_fn on_done;   /* NULL: ask harness_run_status */
     void *user;
 } harness_request;
 #define HARNESS_REQUEST_INIT                                                                       \
@@ -226,7 +235,8 @@ HARNESS_API uint64_t harness_longest_resume_us(harness_engine *engine);
 /* From any thread: makes harness_wait return, and the poll descriptor readable. */
 HARNESS_API void harness_wakeup(harness_engine *engine);
 /* From any thread: fn(engine, user) is called once by the engine's thread, from the next pump. Returns 0
- * or HARNESS_ENOMEM. What is posted when the engine is freed is called by harness_free. */
+ * or HARNESS_ENOMEM. What was posted before harness_free is called by it; what is posted meanwhile may be
+ * forgotten. Not after it: whoever posts must know that the engine lives. */
 typedef void (*harness_post_fn)(harness_engine *engine, void *user);
 HARNESS_API int harness_post(harness_engine *engine, harness_post_fn fn, void *user);
 
@@ -246,7 +256,8 @@ typedef struct harness_function {
 
 /* Makes a global table of functions: `world.look { at = "door" }`. One with a description and a schema
  * can be an agent's tool as well: `tools = { look = world.look }`. The list is copied, its strings too.
- * Before harness_load_*. */
+ * Before harness_load_*. A name that Lua has already (`string`) is refused, one that was registered before
+ * is replaced. */
 HARNESS_API int harness_register(harness_engine *engine, const char *table,
                                  const harness_function *functions, void *user,
                                  harness_error *error);
@@ -280,11 +291,13 @@ typedef struct harness_http {
                    harness_http_transfer *transfer);
     /* The engine wants no more of it: end it at once, report nothing. */
     void (*stop)(void *user, void *handle);
-    /* After harness_http_body returned 1: there is room again, offer the same bytes again. */
+    /* After harness_http_body returned 1: there is room again, offer the same bytes again. NULL: the
+     * host offers them from time to time by itself. */
     void (*resume)(void *user, void *handle);
 } harness_http;
 
-/* The head of the response. Returns 0, or -1: the transfer was ended (end it, report nothing). */
+/* The head of the response. Returns 0, or -1: the transfer was ended (end it, report nothing; `stop` is
+ * not called). */
 HARNESS_API int harness_http_head(harness_http_transfer *transfer, int status,
                                   const char *const *headers, size_t header_count);
 /* Bytes of its body. Returns 0: taken; 1: not now (see resume); -1 as above. */
@@ -312,7 +325,8 @@ typedef struct harness_process {
                  void **handle);
     /* Signals the whole group. */
     void (*signal)(void *user, void *handle, int signum);
-    /* It is over, and nobody signals it any more. */
+    /* It is over, and nobody signals it any more: the child is not valid from here on. One that has not
+     * exited by then (harness_free) was sent SIGKILL; report nothing of it. */
     void (*release)(void *user, void *handle);
 } harness_process;
 HARNESS_API void harness_process_exited(harness_child *child, int exit_code, int signal);

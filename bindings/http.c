@@ -128,17 +128,23 @@ static void read_limits(lua_State *L, struct http_request *request) {
     request->max_event = number_field(L, "max_event", HTTP_MAX_EVENT);
 }
 
+/* What the host of the engine does not want, no script gets. */
+static bool configure(struct core *core, struct http_settings *settings) {
+    if (core->host) {
+        settings->no_environment |= core->host->no_environment;
+        settings->no_threads |= core->host->no_threads;
+    }
+    return http_client_configure(core->http, settings);
+}
+
 static struct http_client *client_of(lua_State *L) {
     struct core *core = core_get(L);
     if (core->http) return core->http;
     const struct core_host *host = core->host;
     core->http = http_client_new(core->loop, host ? host->http : NULL);
     if (!core->http) luaL_error(L, "not enough memory");
-    if (host) {
-        struct http_settings settings = {.no_environment = host->no_environment,
-                                         .no_threads = host->no_threads};
-        http_client_configure(core->http, &settings);
-    }
+    struct http_settings settings = {0};
+    if (host) configure(core, &settings);
     return core->http;
 }
 
@@ -296,7 +302,8 @@ static int http_configure_lua(lua_State *L) {
     settings.proxy = setting_field(L, "proxy");
     settings.no_proxy = setting_field(L, "no_proxy");
     settings.ca_file = setting_field(L, "ca_file");
-    lua_pushboolean(L, http_client_configure(client_of(L), &settings));
+    client_of(L);
+    lua_pushboolean(L, configure(core_get(L), &settings));
     return 1;
 }
 

@@ -278,8 +278,9 @@ void loop_on_turn(struct loop *loop, loop_turn_fn fn, void *user) {
     loop->on_turn_user = user;
 }
 
-void loop_keep_turning(struct loop *loop) {
-    if (!ready_empty(&loop->ready)) uv_idle_start(&loop->no_wait, on_no_wait);
+void loop_keep_turning(struct loop *loop, bool more) {
+    if (loop->on_turn && (more || !ready_empty(&loop->ready)))
+        uv_idle_start(&loop->no_wait, on_no_wait);
 }
 
 void loop_wakeup(struct loop *loop) {

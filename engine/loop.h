@@ -82,9 +82,9 @@ void loop_look(struct loop *loop);
 typedef bool (*loop_turn_fn)(void *user);
 void loop_on_turn(struct loop *loop, loop_turn_fn fn, void *user);
 
-/* For an engine on the host's loop, after something was made ready from outside of its turns: keeps that
- * loop alive and from waiting until the queue is empty. */
-void loop_keep_turning(struct loop *loop);
+/* After something was made ready from outside of the loop's turns, or when `more` is known to wait: keeps a
+ * host's loop alive and from waiting until the queue is empty. A loop of our own needs no such thing. */
+void loop_keep_turning(struct loop *loop, bool more);
 
 /* Wakes a loop_turn that waits. The one function that any thread may call. */
 void loop_wakeup(struct loop *loop);

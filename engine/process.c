@@ -449,7 +449,7 @@ static void signal_all(struct process_host *host, int signum) {
 
 void process_host_free(struct process_host *host) {
     if (!host) return;
-    if (host->running) {
+    if (host->running && !host->starter.told_from_outside) {
         signal_all(host, SIGTERM);
         await_exits(host, PROCESS_GRACE_MS);
         signal_all(host, SIGKILL);

@@ -76,8 +76,10 @@ struct process_starter {
                  struct process *process, int *pid, void **handle);
     /* Signals the whole group; also after the leader has exited. */
     void (*signal)(void *self, void *handle, int signum);
-    /* The process is over and nobody signals it any more: frees the handle. */
+    /* The process is over and nobody signals it any more: frees the handle, and reports nothing more. */
     void (*release)(void *self, void *handle);
+    bool
+        told_from_outside; /* exits come from who turns the loop, so whoever frees cannot wait for them */
 };
 
 /* What a starter reports. */
@@ -86,7 +88,8 @@ void process_exited(struct process *p, int exit_code, int signal);
 /* starter: NULL for ours; else copied. NULL: no memory. */
 struct process_host *process_host_new(struct loop *loop, const struct process_starter *starter);
 /* Stops all processes, waits until they are gone (at most PROCESS_GRACE_MS of real time for those
- * that mind TERM), frees all else. Those that were not closed stay readable until they are. */
+ * that mind TERM), frees all else. Those that were not closed stay readable until they are. With a
+ * starter whose exits are told from outside they are killed and not waited for. */
 void process_host_free(struct process_host *host);
 /* Processes that have not exited. */
 size_t process_host_running(const struct process_host *host);

@@ -14,7 +14,8 @@ local function call_handler(agent, ctx, budget)
   if ok then return output end
   if not late then error(output, 0) end
   local message = ("agent %q took longer than the %s ms that its budget allows"):format(agent.id, wall_ms)
-  return errors.raise("AGENT_LOOP_BUDGET_EXCEEDED", message, { agent_id = agent.id, reason = "max_wall_ms", limit = wall_ms })
+  local meta = { agent_id = agent.id, reason = "max_wall_ms", limit = wall_ms }
+  return errors.raise("AGENT_LOOP_BUDGET_EXCEEDED", message, meta)
 end
 
 -- As a message of the conversation has it.

@@ -5,7 +5,6 @@
 --- finds the text joined, and not a backlog of callbacks.
 
 local chain = require "harness.chain"
-local core = require "harness.core"
 local errors = require "harness.errors"
 local json = require "harness.json"
 local loggers = require "harness.logger"
@@ -50,10 +49,31 @@ function M.setup(native)
   end
 end
 
+-- JSON that the host gave; nil stays nil.
+local function decoded(name, text)
+  if not text then return nil end
+  local ok, value = pcall(json.decode, text)
+  if ok then return value end
+  return errors.raise("VALIDATION_ERROR", ("%s is not valid JSON: %s"):format(name, value.message),
+    { where = name, offset = value.meta.offset })
+end
+
+local function object(name, text)
+  local value = decoded(name, text)
+  if value == nil or type(value) == "table" and value ~= json.null then return value end
+  return errors.raise("VALIDATION_ERROR", name .. " must be an object", { where = name })
+end
+
+local registered = {} -- names of globals that are the host's
+
 --- A global table of host functions, each callable and usable as a tool.
 ---@param name string
 ---@param functions { name: string, call: function, description?: string, input?: string }[]
 function M.register(name, functions)
+  if _G[name] ~= nil and not registered[name] then
+    errors.raise("VALIDATION_ERROR", ("a global %q exists, and scripts rely on it: choose another name"):format(name),
+      { where = "table" })
+  end
   local t = {}
   for _, fn in ipairs(functions) do
     local call = fn.call
@@ -62,10 +82,10 @@ function M.register(name, functions)
       return json.decode(call(json.encode(input)))
     end
     local tool = fn.description and { description = fn.description, run = run } or {}
-    if fn.input then tool.input = json.decode(fn.input) end
+    tool.input = object(("%s.%s: input_schema"):format(name, fn.name), fn.input)
     t[fn.name] = setmetatable(tool, { __call = run, __name = "harness.HostFunction" })
   end
-  _G[name] = t
+  _G[name], registered[name] = t, true
 end
 
 -- ---- loading ------------------------------------------------------------------------------
@@ -94,10 +114,12 @@ local function take_harness(t)
   harnesses[#harnesses + 1] = harness
 end
 
---- Runs a script as a task until it has ended or waits. Raises its error.
+--- Runs a script as a task until it has ended or waits, and what was ready before it. Raises its error.
 ---@param text string
 ---@param name string
 ---@param mode "t"|"bt"
+---@return boolean more is there something for `take`?
+---@return integer longest_us the longest resume
 function M.load(text, name, mode)
   local chunk, err = load(text, name, mode)
   if not chunk then errors.raise("HARNESS_CONFIG_ERROR", err, { reason = "cannot_load", path = name:sub(2) }) end
@@ -108,9 +130,14 @@ function M.load(text, name, mode)
     take_harness(ended)
     if ended.failed and told then task.report(ended.value, ended.traceback) end
   end
-  while t.state == "new" do task.step(0) end
+  local longest_us = 0
+  while t.state == "new" do
+    local _, us = task.step(0)
+    longest_us = math.max(longest_us, us)
+  end
   told = true
   if t.state == "done" and t.failed then error(t.value, 0) end
+  return queue[first] ~= nil, longest_us
 end
 
 -- ---- requests -----------------------------------------------------------------------------
@@ -150,14 +177,6 @@ local function body(record, kind, target, session_id, input, options)
   return run:result()
 end
 
-local function decoded(name, text)
-  if not text then return nil end
-  local ok, value = pcall(json.decode, text)
-  if ok then return value end
-  return errors.raise("VALIDATION_ERROR", ("%s is not valid JSON: %s"):format(name, value.message),
-    { where = name, offset = value.meta.offset })
-end
-
 -- "agents" or "workflows": they share one namespace.
 local function kind_of(definition, target)
   if type(target) ~= "string" then
@@ -185,13 +204,10 @@ function M.start(id, session_id, target, input, options, wants_events)
       { reason = "no_harness" })
   end
   local kind = kind_of(harness.definition, target)
-  local value, opts = decoded("input_json", input), decoded("options_json", options)
-  if opts ~= nil and (type(opts) ~= "table" or opts == json.null) then
-    errors.raise("VALIDATION_ERROR", "options_json must be an object", { where = "options_json" })
-  end
+  local value, opts = decoded("input_json", input), object("options_json", options)
   local record = { id = id, harness = harness, wants_events = wants_events, state = RUNNING, queued = false }
-  records[id] = record
   record.task = root_task(body, record, kind, target, session_id, value, opts)
+  records[id] = record -- not before: what raises leaves nothing behind
   record.task.on_end = function(t)
     unfinished = unfinished - 1
     if not t.failed then return over(record, SUCCEEDED, t.value) end
@@ -251,19 +267,10 @@ function M.take()
   end
 end
 
---- Is there something for `take`?
----@return boolean
-function M.pending()
-  return queue[first] ~= nil
-end
-
 -- ---- the end ------------------------------------------------------------------------------
-
-local closing = false
 
 --- Stops everything; what stops takes its turns until `closed` says true.
 function M.close()
-  closing = true
   for _, record in pairs(records) do
     if record.state == RUNNING then record.task:cancel "the engine was freed" end
   end
@@ -272,12 +279,12 @@ function M.close()
   end
 end
 
+--- Has all ended, after `close`?
 ---@return boolean
 function M.closed()
-  return closing and unfinished == 0
+  return unfinished == 0
 end
 
 M.step = task.step
-M.ready = core.ready_count
 
 return M

@@ -1,10 +1,6 @@
 /* basics.c - harness.h as a host uses it, and misuses it. */
-#include <poll.h>
 #include <pthread.h>
-#include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "check.h"
 
@@ -230,6 +226,92 @@ static void loads_scripts_that_wait(void) {
     harness_free(engine);
 }
 
+/* What is due to be told after a script was loaded is due now. */
+static void tells_what_a_load_has_done(void) {
+    static const char FINE[] =
+        "local harness = require 'harness'\n"
+        "return harness.define {\n"
+        "  models = { m = { provider = harness.providers.scripted {}, model = 'm' } },\n"
+        "  workflows = { fine = { run = function() return 1 end } } }\n";
+    harness_engine *engine = engine_with(NULL, FINE);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "fine", NULL, &seen);
+    for (int i = 0; i < 50; i++)
+        CHECK_INT(0, harness_load_buffer(engine, "return 1", 8, "one.lua", NULL));
+    CHECK_INT(0, harness_next_timeout_ms(engine));
+    CHECK(harness_longest_resume_us(engine) > 0);
+    wait_done(engine, &seen);
+    harness_free(engine);
+}
+
+static void minds_the_environment_only_with_leave(void) {
+    setenv("LUA_PATH_5_4", "/from/the/environment/?.lua", 1);
+    setenv("HARNESS_LOG_LEVEL", "debug", 1);
+    static const char SAYS[] =
+        "require('harness.logger').new {}:debug 'I say'\n"
+        "return package.path:find '/from/the/environment' and 1 or error 'no'";
+    for (int allowed = 0; allowed < 2; allowed++) {
+        harness_options options = HARNESS_OPTIONS_INIT;
+        options.allow_environment = allowed;
+        options.log = count_log;
+        log_lines = 0;
+        harness_engine *engine = harness_new(&options, NULL);
+        int rc = harness_load_buffer(engine, SAYS, strlen(SAYS), "says.lua", NULL);
+        CHECK_INT(allowed ? HARNESS_OK : HARNESS_ESCRIPT, rc);
+        CHECK_INT(allowed, log_lines);
+        harness_free(engine);
+    }
+    unsetenv("LUA_PATH_5_4");
+    unsetenv("HARNESS_LOG_LEVEL");
+}
+
+static void takes_bytecode_only_with_leave(void) {
+    char path[] = "/tmp/harness-bytecode-XXXXXX";
+    int fd = mkstemp(path);
+    CHECK(fd >= 0);
+    char script[300];
+    snprintf(script, sizeof script,
+             "local f <close> = assert(io.open('%s', 'wb'))\n"
+             "f:write(string.dump(function() return 1 end))",
+             path);
+    for (int allowed = 0; allowed < 2; allowed++) {
+        harness_options options = HARNESS_OPTIONS_INIT;
+        options.allow_bytecode = allowed;
+        harness_engine *engine = engine_with(&options, script);
+        harness_error error = HARNESS_ERROR_INIT;
+        CHECK_INT(allowed ? HARNESS_OK : HARNESS_ESCRIPT, harness_load_file(engine, path, &error));
+        if (!allowed) CHECK_HAS("binary", error.message);
+        harness_free(engine);
+    }
+    close(fd);
+    remove(path);
+}
+
+static void finds_modules_on_its_path(void) {
+    char directory[] = "/tmp/harness-modules-XXXXXX";
+    CHECK(mkdtemp(directory) != NULL);
+    char file[100], pattern[100];
+    snprintf(file, sizeof file, "%s/items.lua", directory);
+    snprintf(pattern, sizeof pattern, "%s/?.lua", directory);
+    FILE *out = fopen(file, "w");
+    CHECK(out && fputs("return { answer = 42 }", out) >= 0 && fclose(out) == 0);
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.module_path = pattern;
+    harness_free(engine_with(&options, "assert(require('items').answer == 42)"));
+    remove(file);
+    remove(directory);
+}
+
+static void leaves_an_error_alone_that_is_none(void) {
+    harness_error error = HARNESS_ERROR_INIT;
+    error.size = 0;
+    harness_engine *engine = harness_new(NULL, &error);
+    CHECK_INT(HARNESS_ESCRIPT, harness_load_buffer(engine, "error 'x'", 9, "x.lua", &error));
+    CHECK_INT(HARNESS_ENOTFOUND, harness_load_file(engine, "/nowhere/x.lua", &error));
+    CHECK(error.status == 0 && !error.message[0]);
+    harness_free(engine);
+}
+
 /* ---- where calls are allowed --------------------------------------------------------------- */
 
 struct from_callback {
@@ -351,6 +433,13 @@ static void offers_functions_of_the_host(void) {
     CHECK_INT(HARNESS_EINVAL, harness_register(engine, "w", EMPTY, NULL, &error));
     CHECK_INT(HARNESS_EINVAL, harness_register(engine, NULL, FUNCTIONS, NULL, &error));
     CHECK_INT(HARNESS_EINVAL, harness_register(engine, "w", NULL, NULL, &error));
+    static const harness_function NO_SCHEMA[] = {{"look", host_look, "Looks.", "[1"},
+                                                 {NULL, NULL, NULL, NULL}};
+    CHECK_INT(HARNESS_EINVAL, harness_register(engine, "w", NO_SCHEMA, NULL, &error));
+    CHECK_HAS("w.look: input_schema is not valid JSON", error.message);
+    CHECK_INT(HARNESS_EINVAL, harness_register(engine, "string", FUNCTIONS, NULL, &error));
+    CHECK_HAS("choose another name", error.message);
+    CHECK_INT(0, harness_register(engine, "world", FUNCTIONS, &calls, &error));
     harness_free(engine);
 }
 
@@ -373,235 +462,6 @@ static void finds_modules_of_the_host(void) {
     harness_free(engine);
 }
 
-/* ---- loops --------------------------------------------------------------------------------- */
-
-static uint64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static void lives_in_a_frame_loop(void) {
-    harness_engine *engine = engine_with(NULL, SCRIPT);
-    struct seen seen[20] = {0};
-    for (int i = 0; i < 20; i++) {
-        char session[16];
-        snprintf(session, sizeof session, "s%d", i);
-        start_seen(engine, session, "guard", "\"x\"", &seen[i]);
-    }
-    int done = 0;
-    for (int frame = 0; frame < 2000 && done < 20; frame++) {
-        CHECK(harness_pump(engine, 500) >= 0);
-        usleep(1000);
-        done = 0;
-        for (int i = 0; i < 20; i++) done += seen[i].done;
-    }
-    CHECK_INT(20, done);
-    CHECK(harness_longest_resume_us(engine) > 0);
-    CHECK_INT(0, harness_longest_resume_us(engine));
-    CHECK_INT(0, harness_pump(engine, 500));
-    harness_free(engine);
-}
-
-static void ignore_post(harness_engine *engine, void *user) {
-    (void)engine;
-    (void)user;
-}
-
-static void lives_in_an_epoll_loop(void) {
-    harness_engine *engine = engine_with(NULL, SCRIPT);
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN};
-    CHECK(harness_poll_fd(engine) >= 0);
-    CHECK_INT(0, epoll_ctl(epoll, EPOLL_CTL_ADD, harness_poll_fd(engine), &event));
-    struct seen seen = {0};
-    start_seen(engine, "s", "guard", "\"x\"", &seen);
-    int turns = 0;
-    while (!seen.done && turns++ < 1000) {
-        int timeout = harness_next_timeout_ms(engine);
-        CHECK(timeout >= -1 && timeout <= 10);
-        epoll_wait(epoll, &event, 1, timeout);
-        CHECK(harness_pump(engine, 1000) >= 0);
-    }
-    CHECK_INT(1, seen.done);
-    CHECK(turns < 100); /* it waits, it does not spin */
-    harness_wakeup(engine);
-    CHECK_INT(1, epoll_wait(epoll, &event, 1, 1000));
-    harness_free(engine);
-    close(epoll);
-}
-
-/* Nothing is under way, so only what comes from elsewhere can wake the host: the kernel has to watch for
- * that from the start, and it must be over with one pump. */
-static void wakes_a_host_that_sleeps(void) {
-    harness_engine *engine = engine_with(NULL, "");
-    struct pollfd fd = {.fd = harness_poll_fd(engine), .events = POLLIN};
-    for (int i = 0; i < 3; i++) {
-        CHECK_INT(-1, harness_next_timeout_ms(engine));
-        CHECK_INT(0, poll(&fd, 1, 0));
-        CHECK_INT(HARNESS_OK, harness_post(engine, ignore_post, NULL));
-        CHECK_INT(1, poll(&fd, 1, 60000));
-        CHECK_INT(0, harness_pump(engine, 1000));
-        CHECK_INT(0, poll(&fd, 1, 0));
-        harness_wakeup(engine);
-        CHECK_INT(1, poll(&fd, 1, 60000));
-        CHECK_INT(0, harness_pump(engine, 1000));
-    }
-    harness_free(engine);
-}
-
-static void stop_loop(harness_run *run, enum harness_run_state state, const char *json, size_t len,
-                      void *user) {
-    struct seen *seen = user;
-    seen_done(run, state, json, len, user);
-    uv_stop(seen->loop);
-}
-
-static void lives_on_a_uv_loop(void) {
-    uv_loop_t loop;
-    uv_loop_init(&loop);
-    harness_options options = HARNESS_OPTIONS_INIT;
-    options.uv_loop = &loop;
-    harness_engine *engine = engine_with(&options, SCRIPT);
-    struct seen seen = {0}, slow = {0};
-    seen.loop = &loop;
-    harness_request request = HARNESS_REQUEST_INIT;
-    request.session = "s";
-    request.target = "guard";
-    request.input_json = "\"x\"";
-    request.on_event = seen_event;
-    request.on_done = stop_loop;
-    request.user = &seen;
-    CHECK(harness_start(engine, &request, NULL) != NULL);
-    start_seen(engine, "t", "guard", "\"slow\"", &slow);
-    CHECK_INT(HARNESS_EINVAL, harness_wait(engine, 1));
-    uv_run(&loop, UV_RUN_DEFAULT); /* until the end of the run stops it */
-    CHECK_INT(1, seen.done);
-    CHECK_INT(HARNESS_SUCCEEDED, seen.state);
-    harness_free(engine);
-    CHECK_INT(1, slow.done);
-    CHECK_INT(0, uv_loop_close(&loop));
-}
-
-static void survives_a_host_that_never_pumps(void) {
-    harness_engine *engine = engine_with(NULL, SCRIPT);
-    struct seen seen[50] = {0};
-    for (int i = 0; i < 50; i++) start_seen(engine, NULL, "guard", "\"x\"", &seen[i]);
-    harness_free(engine);
-    for (int i = 0; i < 50; i++) {
-        CHECK_INT(1, seen[i].done);
-        CHECK_INT(HARNESS_CANCELLED, seen[i].state);
-    }
-}
-
-static void keeps_to_its_budget(void) {
-    static const char BUSY[] =
-        "local harness = require 'harness'\n"
-        "local model = harness.providers.scripted(function() local c = {} for i = 1, 500 do c[i] = 'x' end "
-        "return { chunks = c } end)\n"
-        "return harness.define { models = { m = { provider = model, model = 'm' } },\n"
-        "  agents = { talker = { model = 'm', instructions = 'x' } } }\n";
-    harness_engine *engine = engine_with(NULL, BUSY);
-    struct seen *seen = calloc(200, sizeof *seen);
-    for (int i = 0; i < 200; i++) start_seen(engine, NULL, "talker", "\"x\"", &seen[i]);
-    int left = harness_pump(engine, 0);
-    CHECK(left > 0); /* one round is never all of it */
-    int pumps = 1;
-    while (harness_pump(engine, 200) > 0) pumps++;
-    CHECK(pumps > 5);
-    for (int i = 0; i < 200; i++) CHECK_INT(1, seen[i].done);
-    /* Text is joined while nobody reads: a backlog does not become a flood of callbacks. */
-    CHECK(seen[0].events < 520);
-    free(seen);
-    harness_free(engine);
-}
-
-/* ---- other threads ------------------------------------------------------------------------- */
-
-struct posted {
-    int count;
-    uint64_t at_us;
-};
-
-static void on_post(harness_engine *engine, void *user) {
-    struct posted *posted = user;
-    posted->count++;
-    posted->at_us = now_us();
-    CHECK_INT(HARNESS_EBUSY, harness_pump(engine, 1));
-}
-
-struct poster {
-    harness_engine *engine;
-    struct posted *posted;
-};
-
-static void *post_some(void *user) {
-    struct poster *poster = user;
-    for (int i = 0; i < 100; i++)
-        CHECK_INT(0, harness_post(poster->engine, on_post, poster->posted));
-    return NULL;
-}
-
-static void takes_posts_from_other_threads(void) {
-    harness_engine *engine = harness_new(NULL, NULL);
-    struct posted posted = {0};
-    struct poster poster = {engine, &posted};
-    pthread_t threads[4];
-    for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, post_some, &poster);
-    for (int i = 0; i < 1000 && posted.count < 400; i++) CHECK(harness_wait(engine, 1000) >= 0);
-    CHECK_INT(400, posted.count);
-    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
-    harness_post(engine, on_post, &posted);
-    harness_free(engine);
-    CHECK_INT(401, posted.count);
-}
-
-/* ---- memory -------------------------------------------------------------------------------- */
-
-static void keeps_a_memory_limit(void) {
-    harness_options options = HARNESS_OPTIONS_INIT;
-    options.memory_limit = 8 << 20;
-    static const char HOG[] =
-        "local harness = require 'harness'\n"
-        "return harness.define {\n"
-        "  models = { m = { provider = harness.providers.scripted {}, model = 'm' } }, workflows = {\n"
-        "  hog = { run = function() local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end end },\n"
-        "  fine = { run = function() return 'fine' end } } }\n";
-    harness_engine *engine = engine_with(&options, HOG);
-    struct seen seen = {0};
-    start_seen(engine, NULL, "hog", NULL, &seen);
-    wait_done(engine, &seen);
-    CHECK_INT(HARNESS_FAILED, seen.state);
-    CHECK_HAS("not enough memory", seen.last);
-    struct seen after = {0};
-    start_seen(engine, NULL, "fine", NULL, &after);
-    wait_done(engine, &after);
-    CHECK(strcmp(after.last, "\"fine\"") == 0);
-    harness_memory_figures figures = HARNESS_MEMORY_FIGURES_INIT;
-    CHECK_INT(0, harness_memory(engine, &figures));
-    CHECK(figures.lua_peak <= options.memory_limit && figures.lua_bytes > 100000);
-    CHECK(figures.lua_bytes <= figures.lua_peak && figures.limit == options.memory_limit);
-    CHECK_INT(2, figures.runs);
-    harness_free(engine);
-    options.memory_limit = 100000;
-    harness_error error = HARNESS_ERROR_INIT;
-    CHECK(!harness_new(&options, &error));
-    CHECK_INT(HARNESS_ENOMEM, error.status);
-}
-
-static void is_made_and_freed_often(void) {
-    int count = check_count(300, 10000);
-    for (int i = 0; i < count; i++) {
-        harness_engine *engine = i % 10 ? harness_new(NULL, NULL) : engine_with(NULL, SCRIPT);
-        CHECK(engine != NULL);
-        struct seen seen = {0};
-        if (i % 10 == 0) start_seen(engine, NULL, "guard", "\"slow\"", &seen);
-        if (i % 20 == 0) harness_pump(engine, 1000);
-        harness_free(engine);
-    }
-    printf("engines made and freed: %d\n", count);
-}
-
 static const struct check_case CASES[] = {
     {"runs an agent and a workflow", runs_an_agent},
     {"tells of failures", tells_of_failures},
@@ -611,19 +471,15 @@ static const struct check_case CASES[] = {
     {"refuses bad requests", refuses_bad_requests},
     {"refuses bad scripts", refuses_bad_scripts},
     {"loads scripts that wait", loads_scripts_that_wait},
+    {"tells what a load has done", tells_what_a_load_has_done},
+    {"minds the environment only with leave", minds_the_environment_only_with_leave},
+    {"takes bytecode only with leave", takes_bytecode_only_with_leave},
+    {"finds modules on its path", finds_modules_on_its_path},
+    {"leaves an error alone that is none", leaves_an_error_alone_that_is_none},
     {"allows most calls in callbacks", allows_most_calls_in_callbacks},
     {"refuses other threads", refuses_other_threads},
     {"offers functions of the host", offers_functions_of_the_host},
     {"finds modules of the host", finds_modules_of_the_host},
-    {"lives in a frame loop", lives_in_a_frame_loop},
-    {"lives in an epoll loop", lives_in_an_epoll_loop},
-    {"wakes a host that sleeps", wakes_a_host_that_sleeps},
-    {"lives on a uv loop of the host", lives_on_a_uv_loop},
-    {"survives a host that never pumps", survives_a_host_that_never_pumps},
-    {"keeps to its budget", keeps_to_its_budget},
-    {"takes posts from other threads", takes_posts_from_other_threads},
-    {"keeps a memory limit", keeps_a_memory_limit},
-    {"is made and freed often", is_made_and_freed_often},
     {NULL, NULL},
 };
 

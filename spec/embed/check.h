@@ -70,7 +70,8 @@ struct seen {
     int events;
     int done;
     enum harness_run_state state;
-    void *loop;      /* of a case that needs one */
+    void *loop; /* of a case that needs one */
+    harness_run *other;
     char last[4096]; /* the output or error, or the last event */
     char types[8192];
 };

@@ -12,6 +12,8 @@
     "return harness.define {\n"                                                                     \
     "  models = { fast = { provider = model, model = 'm' } },\n"                                    \
     "  agents = { guard = { model = 'fast', instructions = 'x' } },\n"                              \
+    "  workflows = { length = { run = function(ctx)\n"                                              \
+    "    return #ctx.models.fast:text({ prompt = 'x' }).text end } },\n"                            \
     "}\n"
 
 static void rest(void) {
@@ -24,7 +26,7 @@ static void rest(void) {
 /* A transport that keeps one request and answers it when it is told to. */
 struct transport {
     harness_http_transfer *transfer;
-    int started, stopped;
+    int started, stopped, resumed;
     bool refuses;
     char url[200];
     char body[4000];
@@ -52,10 +54,19 @@ static void transport_stop(void *user, void *handle) {
     t->transfer = NULL;
 }
 
+static void transport_resume(void *user, void *handle) {
+    struct transport *t = user;
+    CHECK(handle == user);
+    t->resumed++;
+}
+
 static harness_engine *engine_on(struct transport *transport) {
     static harness_http http;
-    http = (harness_http){
-        .size = sizeof http, .user = transport, .start = transport_start, .stop = transport_stop};
+    http = (harness_http){.size = sizeof http,
+                          .user = transport,
+                          .start = transport_start,
+                          .stop = transport_stop,
+                          .resume = transport_resume};
     harness_options options = HARNESS_OPTIONS_INIT;
     options.http = &http;
     return engine_with(&options, MODEL_SCRIPT);
@@ -116,6 +127,77 @@ static void fails_over_the_transport(void) {
     harness_free(engine);
 }
 
+/* What the engine refuses is over at once for both sides: no stop, no clock that has to run out. */
+static void ends_what_it_refuses(void) {
+    static const char *const HEADERS[] = {"content-type", "application/json", "content-encoding",
+                                          "gzip"};
+    struct transport transport = {0};
+    harness_engine *engine = engine_on(&transport);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &seen);
+    for (int attempt = 1; attempt <= 3; attempt++) {
+        pump_until_started(engine, &transport, attempt);
+        CHECK_INT(-1, harness_http_head(transport.transfer, 200, HEADERS, 2));
+    }
+    wait_done(engine, &seen);
+    CHECK_INT(HARNESS_FAILED, seen.state);
+    CHECK_HAS("compressed", seen.last);
+    harness_free(engine);
+    CHECK_INT(0, transport.stopped);
+}
+
+static void pauses_the_transport(void) {
+    static const char *const HEADERS[] = {"content-type", "text/event-stream"};
+    enum { TEXT = 60000, PIECES = 40 };
+    static char piece[TEXT + 200];
+    int len = snprintf(piece, sizeof piece,
+                       "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%0*d\"}}]}\n\n",
+                       TEXT, 7);
+    struct transport transport = {0};
+    harness_engine *engine = engine_on(&transport);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "length", NULL, &seen);
+    pump_until_started(engine, &transport, 1);
+    CHECK_INT(0, harness_http_head(transport.transfer, 200, HEADERS, 1));
+    int paused = 0;
+    for (int i = 0; i < PIECES; i++) {
+        int rc = harness_http_body(transport.transfer, piece, (size_t)len);
+        while (rc == 1) {
+            paused++;
+            for (int k = 0; k < 1000 && transport.resumed < paused; k++) harness_pump(engine, 1000);
+            CHECK_INT(paused, transport.resumed);
+            rc = harness_http_body(transport.transfer, piece, (size_t)len);
+        }
+        CHECK_INT(0, rc);
+    }
+    CHECK(paused > 0);
+    static const char END[] =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+        "data: [DONE]\n\n";
+    while (harness_http_body(transport.transfer, END, strlen(END)) == 1) harness_pump(engine, 1000);
+    harness_pump(engine, 10000);
+    if (transport.transfer) harness_http_end(transport.transfer, NULL);
+    wait_done(engine, &seen);
+    CHECK_INT(TEXT * PIECES, atoi(seen.last));
+    harness_free(engine);
+}
+
+static void refuses_half_a_table(void) {
+    harness_http http = {.size = sizeof http, .start = transport_start};
+    harness_options options = HARNESS_OPTIONS_INIT;
+    harness_error error = HARNESS_ERROR_INIT;
+    options.http = &http;
+    CHECK(!harness_new(&options, &error));
+    CHECK_HAS("options.http", error.message);
+    http = (harness_http){.start = transport_start, .stop = transport_stop};
+    CHECK(!harness_new(&options, &error));
+    options.http = NULL;
+    harness_process process = {.size = sizeof process};
+    options.process = &process;
+    CHECK(!harness_new(&options, &error));
+    CHECK_HAS("options.process", error.message);
+}
+
 static void stops_the_transport(void) {
     struct transport transport = {0};
     harness_engine *engine = engine_on(&transport);
@@ -135,8 +217,9 @@ static void stops_the_transport(void) {
 
 static void resolves_no_names_without_threads(void) {
     harness_options options = HARNESS_OPTIONS_INIT;
-    options.no_threads = 1;
-    harness_engine *engine = engine_with(&options, MODEL_SCRIPT);
+    options.no_threads = 1; /* which no script can undo */
+    harness_engine *engine =
+        engine_with(&options, "require('harness.core').http.configure {}\n" MODEL_SCRIPT);
     struct seen seen = {0};
     start_seen(engine, NULL, "guard", "\"hello\"", &seen);
     wait_done(engine, &seen);
@@ -151,7 +234,7 @@ static void resolves_no_names_without_threads(void) {
 struct starter {
     harness_child *child;
     pid_t pid;
-    int signalled, released;
+    int signalled, signals, released;
 };
 
 static int starter_start(void *user, const harness_process_request *request, harness_child *child,
@@ -177,6 +260,7 @@ static void starter_signal(void *user, void *handle, int signum) {
     struct starter *starter = handle;
     CHECK(user == handle);
     starter->signalled = signum;
+    starter->signals++;
     kill(-starter->pid, signum);
 }
 
@@ -245,6 +329,38 @@ static void starts_children_by_the_host(void) {
     CHECK_INT(2, starter.released);
 }
 
+/* Whoever frees the engine is who would tell of exits: none is waited for. */
+static void frees_with_children_of_the_host(void) {
+    static const char SCRIPT_TEXT[] =
+        "local harness, process = require 'harness', require 'harness.process'\n"
+        "return harness.define {\n"
+        "  models = { m = { provider = harness.providers.scripted {}, model = 'm' } },\n"
+        "  workflows = { nap = { run = function()\n"
+        "    local p <close> = process.spawn { file = 'sleep', args = { '60' } }\n"
+        "    return p:wait() end } },\n"
+        "}\n";
+    struct starter starter = {0};
+    harness_process process = {.size = sizeof process,
+                               .user = &starter,
+                               .start = starter_start,
+                               .signal = starter_signal,
+                               .release = starter_release};
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.process = &process;
+    harness_engine *engine = engine_with(&options, SCRIPT_TEXT);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "nap", NULL, &seen);
+    for (int i = 0; i < 1000 && !starter.child; i++) harness_pump(engine, 1000);
+    CHECK(starter.child != NULL);
+    harness_free(engine);
+    CHECK_INT(1, seen.done);
+    CHECK_INT(1, starter.released);
+    CHECK_INT(SIGKILL, starter.signalled);
+    CHECK_INT(2, starter.signals); /* TERM when its task was cancelled, KILL at the end */
+    int status;
+    CHECK_INT(starter.pid, waitpid(starter.pid, &status, 0));
+}
+
 /* Without leave nothing is done that installs a handler; with it libuv does. */
 static void starts_no_children_without_leave(void) {
     static const char SCRIPT_TEXT[] =
@@ -272,9 +388,13 @@ static void starts_no_children_without_leave(void) {
 static const struct check_case CASES[] = {
     {"answers over the host's transport", answers_over_the_transport},
     {"tells what fails on the host's transport", fails_over_the_transport},
+    {"ends what it refuses of the host's transport", ends_what_it_refuses},
+    {"pauses the host's transport", pauses_the_transport},
+    {"refuses half a table", refuses_half_a_table},
     {"stops what the host's transport does", stops_the_transport},
     {"resolves no names without threads", resolves_no_names_without_threads},
     {"starts children by the host", starts_children_by_the_host},
+    {"frees with children of the host", frees_with_children_of_the_host},
     {"starts no children without leave", starts_no_children_without_leave},
     {NULL, NULL},
 };
