@@ -61,7 +61,8 @@ local function command_line(options)
   table.move(settings, 1, #settings, #line + 1, line)
   local program, args = options.program or M.HARNESS_LUA, { table.unpack(options) }
   if options.terminal then
-    local tail = { "script", "-qec", shell_line(program, args, options.redirect), "/dev/null" }
+    -- script(1) runs it in $SHELL, and a dash would die of the Ctrl-C that is meant for the child.
+    local tail = { "SHELL=/bin/bash", "script", "-qec", shell_line(program, args, options.redirect), "/dev/null" }
     table.move(tail, 1, #tail, #line + 1, line)
   elseif options.redirect then
     local tail = { "bash", "-c", "exec " .. shell_line(program, args, options.redirect) }
