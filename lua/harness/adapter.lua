@@ -1,4 +1,4 @@
---- What an adapter (a storage, a memory) can do: the capabilities that it declares, as a list or as a
+--- What an adapter (a storage, a memory, a sandbox) can do: the capabilities that it declares, as a list or as a
 --- set. One of the user's own that declares none at all is taken at its methods.
 
 local is_callable = require "harness.definition_fields".is_callable
@@ -76,11 +76,12 @@ function M.capabilities(adapter)
   return names
 end
 
---- What the two offer together: for memory, the memory's are all there are.
+--- What they offer together: for memory, the memory's are all there are.
 ---@param storage table|userdata
 ---@param memory? table|userdata the adapter that stands in for the storage's memory
+---@param sandbox? table|userdata
 ---@return string[]
-function M.all_capabilities(storage, memory)
+function M.all_capabilities(storage, memory, sandbox)
   local names, seen = {}, {}
   local function add(name)
     if not seen[name] then names[#names + 1] = name end
@@ -90,6 +91,7 @@ function M.all_capabilities(storage, memory)
     if not memory or not name:find "^memory%." then add(name) end
   end
   for _, name in ipairs(memory and M.capabilities(memory) or {}) do add(name) end
+  for _, name in ipairs(sandbox and M.capabilities(sandbox) or {}) do add(name) end
   return names
 end
 

@@ -35,7 +35,7 @@ end
 -- Instructions first, then system messages and the window of the history, then the new input.
 local function first_messages(run, agent, who, input, options)
   local history = run:history_messages()
-  local window = options.history_window or agent.history_window or run.definition.defaults.history_window
+  local window = options.history_window or agent.history_window
   local list = messages.complete(messages.window(history, window))
   local all, text = core.list(#list + 8), instructions_of(run, agent, who, input, history)
   if text and text ~= "" then all[1] = { role = "system", content = text } end
@@ -74,7 +74,7 @@ function Driver:take_output(reply)
   local ok, value = object_of(reply)
   if ok then ok, value = agent.output:check(value) end
   if ok then
-    self.run:emit("model.object", agent.id, self.who.invocation_id, self.call_id, value)
+    self.run:emit("model.object", agent.id, self.who.invocation_id, self.call_id, self.run:shown(value))
     return value
   end
   agent_loop.apply(self.state, {
@@ -116,10 +116,9 @@ function Driver:call_model()
   local run, agent, state = self.run, self.agent, self.state
   self.call_id = ulid()
   local forced, streams = agent.method == "tool_use", agent.method == "text_stream"
-  local specs, choice = self.tool_specs, nil
-  if forced then specs, choice = forced_output(agent, specs) end
   local reply = model.call(run, self.who, agent.model, agent.method, {
-    messages = state.messages, tools = specs, tool_choice = choice, schema = not forced and agent.output_schema or nil,
+    messages = state.messages, tools = self.tool_specs, tool_choice = self.tool_choice,
+    schema = not forced and agent.output_schema or nil,
     schema_name = agent.id, stream = streams, call_id = self.call_id,
   }, streams and self.on_event or nil)
   if forced then take_forced(reply) end
@@ -142,6 +141,7 @@ end
 function Driver:loop()
   local run, agent, state = self.run, self.agent, self.state
   self.tool_specs = offered_tools(run, agent)
+  if agent.method == "tool_use" then self.tool_specs, self.tool_choice = forced_output(agent, self.tool_specs) end
   local function on_result(call, content)
     agent_loop.apply(state, { type = "tool", id = call.id, content = content })
   end
@@ -177,29 +177,17 @@ function Driver:new_messages(output)
   return list
 end
 
-local MAX_WALL_MS <const> = 1 << 52
-
--- Runs the loop within the budget's time. Like pcall.
-local function run_loop(driver, budget)
-  local wall_ms = budget and budget.max_wall_ms
-  if not wall_ms then return pcall(driver.loop, driver) end
-  local ms = math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
-  local ok, output = task.deadline(ms, "agent", driver.loop, driver)
-  local aborted = core.signal_aborted(task.current().signal)
-  if ok or aborted or not errors.is(output, "OPERATION_TIMEOUT") or output.meta.scope ~= "agent" then
-    return ok, output
-  end
-  return false, failure_of(driver.agent, {
-    code = "AGENT_LOOP_BUDGET_EXCEEDED", message = ("the agent took longer than the %s ms that its budget allows")
-      :format(wall_ms), meta = { reason = "max_wall_ms", limit = wall_ms },
-  })
-end
-
--- The loop, and what is done when its time is up.
+-- Runs the loop within the budget's time.
 local function perform(driver, budget)
-  local ok, output = run_loop(driver, budget)
-  if not ok then error(output, 0) end
-  return output
+  local wall_ms = budget and budget.max_wall_ms
+  if not wall_ms then return driver:loop() end
+  local ok, output = task.deadline(wall_ms, "agent", driver.loop, driver)
+  if ok then return output end
+  if not invocation.is_late(output, "agent") then error(output, 0) end
+  error(failure_of(driver.agent, {
+    code = "AGENT_LOOP_BUDGET_EXCEEDED", message = ("the agent took longer than the %d ms that its budget allows")
+      :format(wall_ms), meta = { reason = "max_wall_ms", limit = wall_ms },
+  }), 0)
 end
 
 --- Runs the agent once within the run. Emits agent.started and agent.finished, always both.
@@ -215,7 +203,7 @@ function M.run(run, agent, input, options)
   local list, first_new = first_messages(run, agent, who, input, options)
   local driver = setmetatable({ run = run, agent = agent, who = who }, Driver)
   driver.state = agent_loop.new {
-    messages = list, first_new = first_new, max_steps = agent.max_steps or run.definition.defaults.max_steps,
+    messages = list, first_new = first_new, max_steps = agent.max_steps,
     structured_retry = agent.structured_retry, budget = budget,
   }
   driver.on_event = function(kind, text)

@@ -1,6 +1,7 @@
 --- The contexts that handlers get: plain fields, and what costs something only when it is asked for.
 
 local core = require "harness.core"
+local messages = require "harness.messages"
 local signals = require "harness.signal"
 
 local M = {}
@@ -59,7 +60,7 @@ local models = late("harness.model_handle", "for_run")
 -- A snapshot of the conversation as it was when the agent began.
 local function history(ctx)
   local list = rawget(ctx, "_history")
-  return { list = function() return rawget(ctx, "_run").session:copy_messages(list) end }
+  return { list = function() return messages.copy(list) end }
 end
 
 local ToolContext = class("harness.ToolContext", {

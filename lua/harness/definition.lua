@@ -114,7 +114,7 @@ function M.check(t)
   if #requires > 0 then
     -- What is required may be what the default has.
     if t.storage == nil then storage = require("harness.storage").memory() end
-    options.check_requires(problems, requires, storage, clean.memory)
+    options.check_requires(problems, requires, storage, clean.memory, clean.sandbox)
   end
 
   if t.sandbox == nil then agents.check_sandbox(problems, agent_map) end

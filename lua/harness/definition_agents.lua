@@ -1,5 +1,6 @@
 --- Checks the `agents` and `workflows` of a definition, and what they refer to.
 
+local budget = require "harness.definition_budget"
 local builtin = require "harness.builtin"
 local fields = require "harness.definition_fields"
 local names = require "harness.definition_names"
@@ -14,14 +15,6 @@ local STRUCTURED_RETRY <const> = 1
 -- Fields ------------------------------------------------------------------------------------------
 
 local function limit(min) return { fields.integer { min = min, reason = "invalid_agent" } } end
-
-local BUDGET = {
-  max_total_tokens = limit(1),
-  max_model_calls = limit(1),
-  max_tool_calls = limit(0),
-  max_wall_ms = limit(1),
-  max_cost = { fields.number { min = 0, reason = "invalid_agent" } },
-}
 
 local function instructions(problems, path, value)
   if type(value) == "string" then return value end
@@ -73,7 +66,7 @@ local function agent_fields()
     max_steps = limit(1),
     history_window = limit(0),
     structured_retry = limit(0),
-    budget = { fields.record(BUDGET, "a table of limits") },
+    budget = { budget },
     description = { fields.string() },
     run = { fields.callable(HANDLER) },
     skills = { fields.not_available "`skills` of an agent" },

@@ -197,10 +197,11 @@ M.requires = fields.list(fields.string { not_empty = true, allowed = "the name o
 ---@param required string[]
 ---@param storage any? nil: it is wrong itself, and its capabilities cannot be known
 ---@param memory any? the adapter that stands in for the storage's memory
-function M.check_requires(problems, required, storage, memory)
+---@param sandbox any?
+function M.check_requires(problems, required, storage, memory, sandbox)
   if storage == nil then return end
   local available, missing, seen = {}, {}, {}
-  for _, name in ipairs(adapters.all_capabilities(storage, memory)) do available[name] = true end
+  for _, name in ipairs(adapters.all_capabilities(storage, memory, sandbox)) do available[name] = true end
   for _, name in ipairs(required) do
     if name and not available[name] and not seen[name] then missing[#missing + 1] = name end
     if name then seen[name] = true end

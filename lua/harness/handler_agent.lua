@@ -13,7 +13,7 @@ local function call_handler(agent, ctx, budget)
   local ok, output, late = invocation.call_handler(agent.run, ctx, wall_ms, "agent")
   if ok then return output end
   if not late then error(output, 0) end
-  local message = ("agent %q took longer than the %s ms that its budget allows"):format(agent.id, wall_ms)
+  local message = ("agent %q took longer than the %d ms that its budget allows"):format(agent.id, wall_ms)
   local meta = { agent_id = agent.id, reason = "max_wall_ms", limit = wall_ms }
   return errors.raise("AGENT_LOOP_BUDGET_EXCEEDED", message, meta)
 end
@@ -45,7 +45,7 @@ function M.run(run, agent, input, options)
   local turn = { { role = "user", content = asked } }
   local who, budget = invocation.new(run, agent, options), options.budget or agent.budget
   who.spending = invocation.spending(run, agent, budget)
-  local window = options.history_window or agent.history_window or run.definition.defaults.history_window
+  local window = options.history_window or agent.history_window
   local history = messages.complete(messages.window(run:history_messages(), window))
   local ctx = context.agent(run, who, messages.copy(input), history)
   return invocation.perform(run, agent, who, perform, agent, ctx, budget, turn), turn

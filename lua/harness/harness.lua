@@ -1,6 +1,7 @@
 --- A harness: a checked definition, its storage, its open sessions, its runs in flight.
 
 local adapter = require "harness.adapter"
+local chain = require "harness.chain"
 local core = require "harness.core"
 local definition_permissions = require "harness.definition_permissions"
 local definitions = require "harness.definition"
@@ -168,11 +169,14 @@ function Harness:inspect()
   local function described(kind, one)
     return { kind = kind, id = adapter.field(one, "id") or kind, capabilities = list_of(adapter.capabilities(one)) }
   end
+  local adapters = { described("storage", self.storage) }
+  if def.memory then adapters[#adapters + 1] = described("memory", def.memory) end
+  if def.sandbox then adapters[#adapters + 1] = described("sandbox", def.sandbox) end
   return {
     name = self.name,
-    capabilities = list_of(adapter.all_capabilities(self.storage, def.memory)),
+    capabilities = list_of(adapter.all_capabilities(self.storage, def.memory, def.sandbox)),
     required_capabilities = list_of(def.requires),
-    adapters = { described("storage", self.storage), def.memory and described("memory", def.memory) or nil },
+    adapters = adapters,
     models = each(def.models, function(alias)
       return {
         provider = alias.provider.id, model = alias.model, capabilities = list_of(alias.capability_list),
@@ -196,6 +200,15 @@ local function stop_runs(self, grace_ms)
   for _, run in ipairs(list) do
     local left = until_ms - core.now_ms()
     if not run.done and left > 0 then pcall(task.timeout, left, function() pcall(run.result, run) end) end
+  end
+end
+
+-- Sessions that are on their way out, with what they hold: their ends need the adapters.
+local function join_leaving(self)
+  while task.current() and chain.can_wait() do
+    local t = next(self.leaving)
+    if not t then return end
+    t:await()
   end
 end
 
@@ -229,7 +242,10 @@ function Harness:shutdown(options)
     if state then state.closed = true end
   end
   self.sessions = {}
-  for state in pairs(self.open_sandboxes) do step(session_sandbox.close, state) end
+  step(join_leaving, self)
+  local open = {}
+  for state in pairs(self.open_sandboxes) do open[#open + 1] = state end
+  for _, state in ipairs(open) do step(session_sandbox.close, state) end
   for _, one in ipairs(adapters_of(self)) do
     users[one] = (users[one] or 1) - 1
     if users[one] == 0 and adapter.field(one, "close") then step(one.close, one) end
@@ -264,8 +280,9 @@ function M.define(t)
   local self = setmetatable({
     name = definition.name, definition = definition, storage = storage, logger = logger,
     telemetry = telemetries.new(telemetry),
+    keeps_content = definition.telemetry.store_content or false,
     payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
-    sessions = setmetatable({}, { __mode = "v" }), open_sandboxes = {}, live_runs = {}, shut_down = false,
+    sessions = setmetatable({}, { __mode = "v" }), open_sandboxes = {}, leaving = {}, live_runs = {}, shut_down = false,
   }, Harness)
   for _, one in ipairs(adapters_of(self)) do users[one] = (users[one] or 0) + 1 end
   return self

@@ -5,13 +5,12 @@
 local budget = require "harness.budget"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local issues = require "harness.issues"
 local json = require "harness.json"
 local runs = require "harness.run"
 local task = require "harness.task"
 
 local M = {}
-
-local MAX_WALL_MS <const> = 1 << 52
 
 --- Who asks a model or calls a tool: told apart by invocation_id where agents run side by side. The
 --- workflow itself, which asks models directly, has none.
@@ -29,11 +28,6 @@ local MAX_WALL_MS <const> = 1 << 52
 ---@field timeout_ms? integer
 ---@field signal? harness.Signal
 
-local function first_issue(issues)
-  local issue = issues[1]
-  return issue and ("%s: %s"):format(issue.path, issue.message) or "it does not fit the schema"
-end
-
 --- The value as the schema gives it back, or a VALIDATION_ERROR.
 ---@param schema harness.Schema? nil: anything goes
 ---@param value any
@@ -47,7 +41,8 @@ function M.checked(schema, value, where, subject, meta)
   if ok then return result end
   meta = meta or {}
   meta.where, meta.issues = where, result
-  return errors.raise("VALIDATION_ERROR", ("%s does not fit its schema: %s"):format(subject, first_issue(result)), meta)
+  local message = ("%s does not fit its schema: %s"):format(subject, issues.first(result))
+  return errors.raise("VALIDATION_ERROR", message, meta)
 end
 
 --- The value as JSON, since it will be stored; or a VALIDATION_ERROR that says whose it is.
@@ -65,23 +60,29 @@ function M.as_json(value, where, subject, meta)
   return errors.raise("VALIDATION_ERROR", ("%s %s"):format(subject, text.message), meta, text)
 end
 
+--- Is it the timeout of a deadline that was set here, in the running task, with this scope?
+---@param err any
+---@param scope string
+---@return boolean
+function M.is_late(err, scope)
+  return errors.is(err, "OPERATION_TIMEOUT") and err.meta.scope == scope
+    and not core.signal_aborted(task.current().signal)
+end
+
 --- Calls a handler of the user's with its context, in a task of its own: when it swallows an abort, that is
 --- ended by force, and the run still comes to its one end.
 ---@param handler fun(ctx: table, input: any): any
 ---@param ctx table
----@param wall_ms number? how long its budget lets it take
+---@param wall_ms integer? how long its budget lets it take
 ---@param scope "agent"|"workflow"
 ---@return boolean ok
 ---@return any output or what it raised
 ---@return boolean late did wall_ms end it?
 function M.call_handler(handler, ctx, wall_ms, scope)
-  local ms = wall_ms and math.max(1, math.ceil(math.min(wall_ms, MAX_WALL_MS)))
-  local child = task.make(ms and { timeout_ms = ms, scope = scope } or nil, handler, ctx, ctx.input)
+  local child = task.make(wall_ms and { timeout_ms = wall_ms, scope = scope } or nil, handler, ctx, ctx.input)
   rawset(ctx, "_task", child)
   local ok, output = pcall(task.join, child)
-  local late = not ok and ms ~= nil and child.failed and not core.signal_aborted(task.current().signal)
-    and errors.is(output, "OPERATION_TIMEOUT") and output.meta.scope == scope
-  return ok, output, late
+  return ok, output, not ok and wall_ms ~= nil and M.is_late(output, scope)
 end
 
 --- The input of an agent, checked.
@@ -100,8 +101,9 @@ local function finish(ending, err, output)
   if ending.done then return end
   ending.done = true
   local who, run = ending.who, ending.run
-  if ending.span then run:end_span(ending.span, err) end
-  run:emit("agent.finished", who.agent_id, who.invocation_id, err ~= nil and errors.serialize(err) or nil, output)
+  if ending.span then ending.span:finish(err) end
+  local serialized = err ~= nil and errors.serialize(err) or nil
+  run:emit("agent.finished", who.agent_id, who.invocation_id, serialized, run:shown(output))
 end
 
 End.__close = function(ending)

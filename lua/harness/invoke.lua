@@ -1,6 +1,8 @@
 --- Checks the options of a run (`run(input, options)`), before anything is created.
 
+local definition_budget = require "harness.definition_budget"
 local errors = require "harness.errors"
+local fields = require "harness.definition_fields"
 local json = require "harness.json"
 local nearest = require "harness.nearest"
 local signals = require "harness.signal"
@@ -12,10 +14,6 @@ local KNOWN <const> = {
 }
 local IS_KNOWN <const> = {}
 for _, name in ipairs(KNOWN) do IS_KNOWN[name] = true end
-
-local BUDGET <const> = {
-  max_total_tokens = true, max_model_calls = true, max_tool_calls = true, max_cost = true, max_wall_ms = true,
-}
 
 local EMPTY <const> = {}
 
@@ -42,15 +40,14 @@ local function check_known(options, known)
   end
 end
 
+-- The rules are those of a definition.
 local function check_budget(budget)
-  if budget == nil then return end
-  if type(budget) ~= "table" then bad("budget", "it must be a table, got " .. type(budget)) end
-  for name, value in pairs(budget) do
-    if not BUDGET[name] then bad("budget", ("there is no limit %q"):format(tostring(name))) end
-    if type(value) ~= "number" or value ~= value or value < 0 then
-      bad("budget", name .. " must be a number of at least 0")
-    end
-  end
+  if budget == nil then return nil end
+  local problems = fields.problems()
+  local clean = definition_budget(problems, { "budget" }, budget)
+  local first = problems:list()[1]
+  if first then bad("budget", first.message) end
+  return clean
 end
 
 local function check_metadata(metadata)
@@ -72,14 +69,13 @@ local function check_common(options, known)
   check_count(options, "history_window")
   check_count(options, "timeout_ms")
   check_known(options, known)
-  check_budget(options.budget)
   local signal = options.signal
   if signal ~= nil and not signals.is(signal) then
     bad("signal", "it must be a signal (abort_controller().signal or ctx.signal), got " .. type(signal))
   end
   return {
     history_window = options.history_window, timeout_ms = options.timeout_ms, signal = signal,
-    metadata = check_metadata(options.metadata), budget = options.budget,
+    metadata = check_metadata(options.metadata), budget = check_budget(options.budget),
   }
 end
 

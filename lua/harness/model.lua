@@ -222,8 +222,6 @@ local function cost_of(prices, usage)
 end
 
 local function completed(run, who, alias, request, reply, started_us)
-  if alias.prices then reply.cost = cost_of(alias.prices, reply.usage) end
-  if who.spending then budget.add_reply(who.spending, reply) end
   if request.completed then return request.completed(reply) end
   run:emit("model.completed", who.agent_id, who.invocation_id, alias.id, alias.model, request.call_id, reply.usage,
     reply.finish_reason, (core.now_us() - started_us) // 1000)
@@ -242,14 +240,22 @@ end
 ---@field options? table temperature, max_tokens, …
 ---@field stream? boolean
 ---@field call_id string
+---@field check? fun(reply: table) raises what is wrong with a reply that was paid for: the call has failed
 ---@field completed? fun(reply: table) emits another event than model.completed
 
 -- A call that has begun and has no end yet: it gets one when its task is ended by force.
 local Open = { __close = function(open)
   if open.done then return end
   local reason = core.signal_reason(open.task.signal) or task.cancelled("model", "the model call was ended by force")
+  if open.span then open.run:end_span_model(open.span, open.alias, nil, reason) end
   failed(open.run, open.who, open.alias, open.request, reason, open.started_us)
 end }
+
+-- What a reply costs is spent, whether it is of use or not.
+local function pay(who, alias, reply)
+  if alias.prices then reply.cost = cost_of(alias.prices, reply.usage) end
+  if who.spending then budget.add_reply(who.spending, reply) end
+end
 
 -- A fallback that cannot stream is asked for the whole text.
 local function method_of(alias, method)
@@ -285,9 +291,17 @@ function M.call(run, who, alias_id, method, request, on_event)
       done = false,
     }, Open)
     local span = run:span_model(alias, asked, who)
+    open.span = span
     local ok, reply, err, delivered = pcall(call_alias, run, who, alias, asked, request, asked ~= "text" and on_event)
     open.done = true
     if not ok then reply, err, delivered = nil, reply, true end
+    if reply then
+      pay(who, alias, reply)
+      if request.check then
+        local fits, problem = pcall(request.check, reply)
+        if not fits then reply, err, delivered = nil, problem, true end
+      end
+    end
     if span then run:end_span_model(span, alias, reply, err) end
     if reply then
       completed(run, who, alias, request, reply, started_us)

@@ -57,7 +57,8 @@ local function take_object(handle, reply, request)
     local ok, checked = request.schema:check(value)
     if ok then
       reply.object = checked
-      handle._run:emit("model.object", handle._who.agent_id, handle._who.invocation_id, request.call_id, checked)
+      handle._run:emit("model.object", handle._who.agent_id, handle._who.invocation_id, request.call_id,
+        handle._run:shown(checked))
       return
     end
     problem = checked
@@ -120,7 +121,7 @@ end
 function Handle:embed(request)
   local checked, run, who = requests.embed(request), self._run, self._who
   checked.call_id = core.ulid.next()
-  checked.completed = function(reply)
+  checked.check = function(reply)
     local list = reply.embeddings
     if type(list) ~= "table" or #list ~= #checked.input then
       mismatch(self, "embedding_count_mismatch", ("it gave %s embeddings for %d inputs"):format(
@@ -131,6 +132,9 @@ function Handle:embed(request)
         mismatch(self, "embedding_count_mismatch", ("embedding %d is out of order, or no vector"):format(i))
       end
     end
+  end
+  checked.completed = function(reply)
+    local list = reply.embeddings
     run:emit("model.embedding.completed", who.agent_id, who.invocation_id, #list, #list[1].vector, reply.usage)
   end
   local reply = call(self, "embed", checked)
@@ -158,8 +162,8 @@ end
 function Handle:rerank(request)
   local checked, run, who = requests.rerank(request), self._run, self._who
   checked.call_id = core.ulid.next()
+  checked.check = function(reply) check_ranking(self, reply.results, checked) end
   checked.completed = function(reply)
-    check_ranking(self, reply.results, checked)
     run:emit("model.rerank.completed", who.agent_id, who.invocation_id, #reply.results, checked.top_n, reply.usage)
   end
   local reply = call(self, "rerank", checked)

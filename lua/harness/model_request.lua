@@ -26,11 +26,14 @@ local OPTIONS <const> = {
   parallel_tool_calls = "boolean", provider_options = "table",
 }
 
+local OPTION_NAMES <const> = {
+  "max_tokens", "parallel_tool_calls", "provider_options", "stop_sequences", "temperature", "top_p",
+}
+
 local function bad(path, message)
   errors.raise("VALIDATION_ERROR", ("model request: %s: %s"):format(path, message),
     { where = "model_request", issues = { { path = "$." .. path, message = message } } })
 end
-M.bad = bad
 
 local function type_of(value)
   return math.type(value) == "integer" and "integer" or type(value)
@@ -104,7 +107,10 @@ local function check_options(options)
   if type(options) ~= "table" then bad("options", "must be a table, got " .. type(options)) end
   for name, value in pairs(options) do
     local wanted = OPTIONS[name]
-    if not wanted then bad("options." .. tostring(name), "there is no such option") end
+    if not wanted then
+      local hint = nearest.hint(tostring(name), OPTION_NAMES, "options")
+      bad("options." .. tostring(name), "there is no such option" .. hint)
+    end
     local got = type_of(value)
     if got ~= wanted and not (wanted == "number" and got == "integer") then
       bad("options." .. name, ("must be %s %s, got %s"):format(wanted == "integer" and "an" or "a", wanted, got))

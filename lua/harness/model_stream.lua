@@ -143,12 +143,12 @@ function M.start(handle, method, request)
   local on_event = receiver(stream, request, handle._who, handle._run)
   task.waiting_task()
   stream._task = task.spawn(function()
-    local _ <close> = setmetatable({}, { __close = function() wake(stream) end })
     local reply = handles.ask(handle, method, request, on_event)
     -- A fallback that cannot stream says all at once, and nothing while it speaks.
     if not stream._spoke and reply.text ~= "" then add_piece(stream, "delta", reply.text) end
     return reply
   end)
+  stream._task.on_end = function() wake(stream) end -- also of a task that is stopped before it starts
   return stream
 end
 

@@ -80,6 +80,14 @@ function Run:emit(type, ...)
   if n >= FLUSH_AT then self:flush() end
 end
 
+--- A value as events show it, when user code has it, too, and may go on with it: a copy, if anybody looks.
+---@param value any
+---@return any
+function Run:shown(value)
+  if type(value) ~= "table" or not (self.readers[1] or self.harness.keeps_content) then return value end
+  return messages.copy(value)
+end
+
 local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasoning" }
 
 --- A piece of what the model says. It is not stored, so without readers it is only counted.

@@ -138,10 +138,6 @@ function M.extend(Run)
       ["gen_ai.tool.call.id"] = call.id, ["harness.tool.id"] = call.name, ["harness.agent.id"] = who.agent_id,
     }, who.span or self.span)
   end
-
-  function Run:end_span(span, err) -- luacheck: no self
-    span:finish(err)
-  end
 end
 
 return M

@@ -78,17 +78,22 @@ local function remove(state)
   remove_data(state)
 end
 
+-- Goes on with the end of the session in a task of its own, which the harness waits for when it is shut down.
+local function later(state, fn)
+  state.held = true
+  local leaving = state.harness.leaving
+  local t = task.make({ root = true }, fn, state)
+  leaving[t] = true
+  t.on_end = function() leaving[t] = nil end
+end
+
 -- A closed session gives its place to a new one of its id once nothing of it goes on any more.
 function State:leave()
   if not self.closed or self.busy or self.held then return end
-  if self.sandbox then
-    self.held = true
-    task.make({ root = true }, close_sandbox_later, self)
-    return
-  end
+  if self.sandbox then return later(self, close_sandbox_later) end
   if not self.doomed then return self.harness:forget_session(self) end
-  self.doomed, self.held = false, true
-  task.make({ root = true }, remove, self)
+  self.doomed = false
+  later(self, remove)
 end
 
 -- The session's record as a run's end leaves it.
@@ -119,10 +124,6 @@ function State:history_messages()
   local list = storage:list_messages(self.id)
   self.cache.history = list
   return list
-end
-
-function State:copy_messages(list) -- luacheck: no self
-  return messages.copy(list)
 end
 
 -- Holds the session while its history is changed: a run cannot start meanwhile.
@@ -393,7 +394,12 @@ function Session:delete()
   state.closed, state.held = true, true
   local _ <close> = setmetatable({ state = state, flag = "held" }, Guard)
   stop_run(state, "the session was deleted")
-  if state.busy then state.doomed = true else remove_data(state) end
+  if state.busy then
+    state.doomed = true
+    return
+  end
+  if task.current() and chain.can_wait() then close_sandbox(state) end
+  remove_data(state)
 end
 
 Session.__close = Session.close

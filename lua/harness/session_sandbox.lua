@@ -1,6 +1,7 @@
 --- The sandbox of a session: opened by whoever needs it first, shared by all runs of the session, closed
 --- with it.
 
+local chain = require "harness.chain"
 local errors = require "harness.errors"
 local locks = require "harness.locks"
 local signals = require "harness.signal"
@@ -14,7 +15,7 @@ local M = {}
 ---@return table
 function M.for_run(run)
   local state = run.session
-  if state.sandbox then return state.sandbox end
+  if state.sandbox and not state.sandbox_closing then return state.sandbox end
   local adapter = run.definition.sandbox
   if not adapter then
     errors.raise("HARNESS_CONFIG_ERROR", "this harness has no sandbox; give `sandbox` in its definition",
@@ -30,14 +31,23 @@ function M.for_run(run)
   return state.sandbox
 end
 
---- Closes the session's sandbox, if it is open.
+local function close(state)
+  local _ <close> = locks.take(state, "sandbox")
+  local sandbox = state.sandbox
+  if not sandbox then return end -- somebody else has closed it meanwhile
+  state.sandbox_closing = true
+  local ok, err = pcall(sandbox.close, sandbox)
+  state.sandbox, state.sandbox_closing = nil, false
+  state.harness.open_sandboxes[state] = nil
+  if not ok then error(err, 0) end
+end
+
+--- Closes the session's sandbox, if it is open, and returns once it is closed, whoever began with it. An
+--- abort of the task does not keep it from closing.
 ---@param state harness.SessionState
 function M.close(state)
-  local sandbox = state.sandbox
-  if not sandbox then return end
-  state.sandbox = nil
-  state.harness.open_sandboxes[state] = nil
-  sandbox:close()
+  if not state.sandbox then return end
+  if task.current() and chain.can_wait() then task.shield(close, nil, state) else close(state) end
 end
 
 return M

@@ -3,6 +3,7 @@
 
 local core = require "harness.core"
 local errors = require "harness.errors"
+local nearest = require "harness.nearest"
 local task = require "harness.task"
 
 local M = {}
@@ -28,6 +29,39 @@ local function step_error(id, reason, message)
     { step_id = type(id) == "string" and id:sub(1, MAX_ID) or nil, reason = reason })
 end
 
+local function attempt_once(fn, info, timeout_ms)
+  if timeout_ms and timeout_ms > 0 then return task.timeout(timeout_ms, fn, info) end
+  return fn(info)
+end
+
+-- The ids that each attempt under way has used, it and what it started: they are free again in the next one.
+local attempts = setmetatable({}, { __mode = "k" }) -- task -> { outer = …, ids }
+
+local function note_claim(id)
+  local t = task.current()
+  while t do
+    local claims = attempts[t]
+    while claims do
+      claims[#claims + 1] = id
+      claims = claims.outer
+    end
+    t = t.parent
+  end
+end
+
+-- Like pcall(attempt_once, ...); forgets what a failed attempt has claimed.
+local function try(run, fn, info, timeout_ms)
+  local t = task.current()
+  local claims = { outer = attempts[t] }
+  attempts[t] = claims
+  local ok, value = pcall(attempt_once, fn, info, timeout_ms)
+  attempts[t] = claims.outer
+  if not ok then
+    for _, id in ipairs(claims) do run.step_ids[id] = nil end
+  end
+  return ok, value
+end
+
 -- Each id is used once in an attempt, whether its step succeeds or not.
 local function claim_id(run, id)
   local good = type(id) == "string" and #id <= MAX_ID and id:find "^[%w_.:%-]+$" and id ~= "." and id ~= ".."
@@ -41,6 +75,7 @@ local function claim_id(run, id)
     step_error(id, "duplicate_step", ("the step id %q is used twice in this run"):format(id))
   end
   run.step_ids[id] = true
+  note_claim(id)
 end
 
 local function option_error(id, path, allowed, value)
@@ -53,7 +88,13 @@ local function check_integer(id, path, value, min)
   option_error(id, path, ("a whole number of at least %d"):format(min), value)
 end
 
-local RETRY_NAMES <const> = "one of backoff, max_attempts, max_delay_ms, min_delay_ms"
+local function unknown_option(id, name, known)
+  step_error(id, "invalid_options",
+    ("step %q has no option %q%s"):format(id, name, nearest.hint(name, known, "options")))
+end
+
+local OPTION_NAMES <const> = { "retry", "timeout_ms" }
+local RETRY_NAMES <const> = { "backoff", "max_attempts", "max_delay_ms", "min_delay_ms" }
 local RETRY <const> = { max_attempts = 1, min_delay_ms = 0, max_delay_ms = 0 }
 local LATER <const> = { effect = true, reconcile = true }
 
@@ -63,7 +104,7 @@ local function check_retry(id, retry)
     if RETRY[name] then
       check_integer(id, "retry." .. name, value, RETRY[name])
     elseif name ~= "backoff" then
-      option_error(id, "retry." .. tostring(name), RETRY_NAMES, "that name")
+      unknown_option(id, tostring(name), RETRY_NAMES)
     elseif value ~= "exponential" and value ~= "fixed" then
       option_error(id, "retry.backoff", '"exponential" or "fixed"', value)
     end
@@ -72,14 +113,16 @@ end
 
 local function check_options(id, options)
   if options == nil then return {} end
-  if type(options) ~= "table" then option_error(id, "s", "a table", options) end
+  if type(options) ~= "table" then
+    step_error(id, "invalid_options", ("the options of step %q must be a table, got %s"):format(id, tostring(options)))
+  end
   for name in pairs(options) do
     if LATER[name] then
       step_error(id, "not_available",
         ("step %q: `%s` needs durable runs, which are not available yet"):format(id, name))
     end
     if name ~= "retry" and name ~= "timeout_ms" then
-      option_error(id, tostring(name), "one of retry, timeout_ms", "that name")
+      unknown_option(id, tostring(name), OPTION_NAMES)
     end
   end
   check_integer(id, "timeout_ms", options.timeout_ms, 0)
@@ -91,11 +134,6 @@ local function delay_of(retry, attempt)
   local min, most = retry.min_delay_ms or 100, retry.max_delay_ms or 1000
   if retry.backoff == "fixed" then return math.min(min, most) end
   return math.tointeger(math.min(most, min * 2.0 ^ math.min(attempt - 1, 62))) -- in floats: they do not wrap round
-end
-
-local function attempt_once(fn, info, timeout_ms)
-  if timeout_ms and timeout_ms > 0 then return task.timeout(timeout_ms, fn, info) end
-  return fn(info)
 end
 
 --- Runs the step's function and returns its value; raises its error after the last attempt.
@@ -119,7 +157,7 @@ function M.run(ctx, id, fn, options)
     task.check()
     local info = { idempotency_key = run.id .. ":" .. id, attempt = attempt }
     if attempt == most then return (attempt_once(fn, info, options.timeout_ms)) end
-    local ok, value = pcall(attempt_once, fn, info, options.timeout_ms)
+    local ok, value = try(run, fn, info, options.timeout_ms)
     if ok then return value end
     if errors.is(value, "OPERATION_CANCELLED") then error(value, 0) end
     task.check() -- a timeout of the run is no reason to try again

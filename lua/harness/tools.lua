@@ -7,6 +7,7 @@
 local builtin = require "harness.builtin"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local issues = require "harness.issues"
 local join = require "harness.join"
 local json = require "harness.json"
 local messages = require "harness.messages"
@@ -39,11 +40,6 @@ local function content_of(output, most)
   return cut(json.encode(output, { invalid_utf8 = "replace" }), most)
 end
 
-local function first_issue(issues)
-  local issue = issues[1]
-  return issue and ("%s: %s"):format(issue.path, issue.message) or "it does not fit the schema"
-end
-
 local function checked_input(tool, call)
   if call.invalid_arguments then
     errors.raise("VALIDATION_ERROR", "the arguments of the call are not valid JSON: " .. call.invalid_arguments,
@@ -52,7 +48,7 @@ local function checked_input(tool, call)
   if not tool.input then return call.arguments end
   local ok, value = tool.input:check(call.arguments)
   if ok then return value end
-  errors.raise("VALIDATION_ERROR", ("the arguments do not fit the tool's schema: %s"):format(first_issue(value)),
+  errors.raise("VALIDATION_ERROR", ("the arguments do not fit the tool's schema: %s"):format(issues.first(value)),
     { where = "tool_input", issues = value, tool_id = tool.id })
 end
 
@@ -61,7 +57,7 @@ local function checked_output(tool, output)
   local ok, value = tool.output:check(output)
   if ok then return value end
   errors.raise("VALIDATION_ERROR", ("tool %q returned what does not fit its output schema: %s"):format(tool.id,
-    first_issue(value)), { where = "tool_output", issues = value, tool_id = tool.id })
+    issues.first(value)), { where = "tool_output", issues = value, tool_id = tool.id })
 end
 
 local function find_tool(agent, call)
@@ -111,9 +107,8 @@ Call.__index = Call
 function Call:emit_started()
   local run, who = self.run, self.who
   self.started_us = core.now_us()
-  local input = self.call.arguments
-  if run.readers[1] then input = messages.copy(input) end
-  run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id, input)
+  run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id,
+    run:shown(self.call.arguments))
   self.span = run:span_tool(self.call, who)
 end
 
@@ -121,11 +116,10 @@ end
 function Call:finish(output, err)
   local run, who = self.run, self.who
   self.finished = true
-  if self.span then run:end_span(self.span, err) end
+  if self.span then self.span:finish(err) end
   local serialized = err and errors.serialize(err)
-  output = messages.copy(output) -- the handler may keep its own, and go on with it
   run:emit("tool.finished", who.agent_id, who.invocation_id, self.call.name, self.call.id, serialized,
-    (core.now_us() - self.started_us) // 1000, output)
+    (core.now_us() - self.started_us) // 1000, run:shown(output)) -- the handler may keep its own, and go on with it
   if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
 end
 

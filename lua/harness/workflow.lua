@@ -12,7 +12,7 @@ local function call_handler(run, workflow, who, input)
   local ctx = context.workflow(run, who, messages.copy(input))
   local ok, output, late = invocation.call_handler(workflow.run, ctx, wall_ms, "workflow")
   if ok then return output end
-  if late then budget.exceeded(run.spending, "max_wall_ms", ("taken longer than %d ms"):format(math.ceil(wall_ms))) end
+  if late then budget.exceeded(run.spending, "max_wall_ms", ("taken longer than %d ms"):format(wall_ms)) end
   return error(output, 0)
 end
 
@@ -40,7 +40,7 @@ function M.run(run, workflow, input, options)
   local who = { spending = run.spending, metadata = run:metadata(), span = run.workflow_span }
   local ok, output = pcall(perform, run, workflow, who, input)
   if run.workflow_span then
-    run:end_span(run.workflow_span, not ok and run:final_error(output) or nil)
+    run.workflow_span:finish(not ok and run:final_error(output) or nil)
   end
   if not ok then error(output, 0) end
   return output, run.turns

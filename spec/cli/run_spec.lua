@@ -344,6 +344,12 @@ describe("harness-lua run without its standard streams:", function()
     assert.equal(1, run({ "run", "absent.lua", "echo", "a", redirect = "2>&-" }).status)
   end)
 
+  it("standard input of a chat that cannot be read", function()
+    local result = run { "chat", "test.lua", "echo", redirect = "< /" }
+    assert.equal(2, result.status)
+    assert.truthy(said(result):find "standard input cannot be read: ")
+  end)
+
   it("closed standard input", function()
     local result = run { "run", "test.lua", "echo", "-", redirect = "<&-" }
     assert.equal(2, result.status)

@@ -165,10 +165,12 @@ describe("ctx.models", function()
     local event = of(events, "model.embedding.completed")[1]
     assert.same({ 2, 2, 5 }, { event.count, event.dimensions, event.usage.total_tokens })
     assert.equal(0, #of(events, "model.completed"))
-    ok, result = ask({ { embeddings = { { 1 } } } }, function(models)
+    ok, result, events = ask({ { embeddings = { { 1 } } } }, function(models)
       return models.fast:embed { input = { "a", "b" } }
     end)
     assert.same({ false, "MODEL_ERROR", "embedding_count_mismatch" }, { ok, result.code, result.meta.reason })
+    assert.same({ 1, 1, 0 },
+      { #of(events, "model.started"), #of(events, "model.failed"), #of(events, "model.embedding.completed") })
     ok, result = ask({ { embeddings = { { 1 } } } }, function(models) return models.fast:embed { input = "a" } end)
     assert.same({ true, 1 }, { ok, #result.embeddings })
   end)
@@ -183,9 +185,10 @@ describe("ctx.models", function()
     assert.same({ "c", "a" }, { result.results[1].id, result.results[2].id })
     local event = of(events, "model.rerank.completed")[1]
     assert.same({ 2, 2 }, { event.count, event.top_n })
-    ok, result = ask({ { results = { { index = 9, score = 1 } } } }, function(models)
+    ok, result, events = ask({ { results = { { index = 9, score = 1 } } } }, function(models)
       return models.fast:rerank { query = "q", documents = documents }
     end)
+    assert.same({ 1, 1 }, { #of(events, "model.started"), #of(events, "model.failed") })
     assert.same({ false, "MODEL_ERROR", "rerank_result_mismatch" }, { ok, result.code, result.meta.reason })
   end)
 

@@ -52,6 +52,17 @@ describe("a model's stream", function()
     assert.same({ false, "OPERATION_TIMEOUT", { "a", "b" } }, result)
   end)
 
+  it("ends for its readers when it is stopped before it has begun", function()
+    local ok, result = ask(one { { text = "x" } }, function(models)
+      local stream = models.fast:text_stream { prompt = "x" }
+      stream:cancel "enough"
+      local got = { pcall(stream.next, stream) }
+      return got[2].code
+    end)
+    assert.is_true(ok, tostring(result))
+    assert.equal("OPERATION_CANCELLED", result)
+  end)
+
   it("of a fallback that cannot stream gives its text in one chunk", function()
     local models = {
       fast = { model = "a", fallback = { "plain" }, provider = harness.providers.scripted {

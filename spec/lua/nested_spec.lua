@@ -34,6 +34,20 @@ end
 describe("a nested agent", function()
   still(before_each, after_each)
 
+  it("gives its caller a value of the caller's own: what that does to it no event shows", function()
+    local events = {}
+    local h = define(function(ctx)
+      local plan = ctx.agents.own:run { steps = { 1 } }
+      plan.steps[2], plan.changed = 2, true
+      return plan
+    end)
+    local stream = h:session().workflows.flow:stream()
+    local result = stream:result()
+    for event in stream do events[#events + 1] = event end
+    assert.same({ steps = { 1, 2 }, changed = true }, result)
+    assert.same({ steps = { 1 } }, of(events, "agent.finished")[1].output)
+  end)
+
   it("names only the options that it has, when one is misspelt", function()
     local h = define(function(ctx) return ctx.agents.writer:run("x", { timeout = 5 }) end)
     local session = h:session()

@@ -121,12 +121,30 @@ describe("a step", function()
     assert.equal(2, attempts)
   end)
 
+  it("inside of one that is tried again has its id again in each attempt", function()
+    local inner = 0
+    local ok, value = run(function(ctx)
+      return ctx:step("outer", function(info)
+        ctx:step("inner", function() inner = inner + 1 end)
+        if info.attempt < 3 then error "not yet" end
+        return "done"
+      end, { retry = { max_attempts = 3, min_delay_ms = 1 }, timeout_ms = 1000 })
+    end)
+    assert.same({ true, "done", 3 }, { ok, value, inner })
+    local _, err = run(function(ctx)
+      ctx:step("outer", function() ctx:step("inner", function() end) end, { retry = {} })
+      return ctx:step("inner", function() end)
+    end)
+    assert.equal("duplicate_step", err.meta.reason)
+  end)
+
   it("tells of a mistake in its arguments", function()
     for _, case in ipairs {
       { nil, "needs a function" }, { 5, "needs a function" },
-      { print, "a table", 5 }, { print, "one of retry, timeout_ms", { retries = 1 } },
+      { print, 'the options of step "a" must be a table, got 5', 5 },
+      { print, 'has no option "retries"', { retries = 1 } },
       { print, "whole number", { timeout_ms = "1" } }, { print, "a table", { retry = 3 } },
-      { print, "max_attempts", { retry = { attempts = 3 } } },
+      { print, 'has no option "attempts"', { retry = { attempts = 3 } } },
       { print, "at least 1", { retry = { max_attempts = 0 } } },
       { print, "exponential", { retry = { backoff = "linear" } } }, { print, "not available", { effect = "once" } },
     } do

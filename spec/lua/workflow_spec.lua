@@ -262,7 +262,8 @@ describe("a workflow", function()
         { { timeout = 5 }, "timeout_ms" }, { { timeout_ms = -1 }, "at least 0" },
         { { history_window = "1" }, "integer" }, { { durable = {} }, "belongs to the run" },
         { { traceparent = "x" }, "belongs to the run" }, { { signal = 1 }, "must be a signal" },
-        { { budget = { max = 1 } }, "no limit" }, { { metadata = 1 }, "must be a table" }, { 5, "must be a table" },
+        { { budget = { max = 1 } }, "the fields are" }, { { metadata = 1 }, "must be a table" },
+        { { budget = { max_model_calls = 1.5 } }, "must be an integer" }, { 5, "must be a table" },
       }
       for _, case in ipairs(cases) do
         local events, err = run_it(function(ctx) return ctx.agents.writer:run("x", case[1]) end)

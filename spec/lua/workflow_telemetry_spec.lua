@@ -49,6 +49,14 @@ describe("the telemetry of a workflow", function()
     return table.concat(lines, "\n")
   end
 
+  it("has an end for the span of each model call, also when its task is ended by force", function()
+    run(function(ctx)
+      while true do pcall(ctx.models.fast.text, ctx.models.fast, { prompt = "wait" }) end
+    end, { timeout_ms = 10 })
+    assert.is_true(#heard.started > 2)
+    assert.same({}, heard.unfinished())
+  end)
+
   it("is a tree: the run, the handler, the agents, their models and tools", function()
     assert.is_true((run(function(ctx)
       ctx.agents.writer:run "tool"

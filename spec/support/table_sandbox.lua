@@ -3,6 +3,7 @@
 ---     local sandbox = table_sandbox.session { ["/workspace/a.txt"] = "hi" }
 ---     sandbox.executor = "available"
 ---     sandbox.commands = function(command, options) return { stdout = "", stderr = "", exit_code = 0 } end
+---     sandbox.close_ms = 100                     -- how long closing it takes
 ---     table_sandbox.new(sandbox):open {…}        -- the sandbox itself: every session is this one
 
 local core = require "harness.core"
@@ -98,6 +99,8 @@ function Session:exec(command, options)
 end
 
 function Session:close()
+  self.closings = (self.closings or 0) + 1
+  if self.close_ms then task.sleep(self.close_ms) end
   self.closed = true
 end
 

@@ -57,10 +57,7 @@ Search.__index = Search
 
 -- Scans one file. True when the search is over.
 function Search:scan(path, text)
-  if files.is_binary(text) then
-    self.binary = self.binary + 1
-    return false
-  end
+  if files.is_binary(text) then return false end
   local hits, more = self.grep:scan(text, self.most - #self.matches)
   for i = 1, #hits, 4 do
     local line = shown_line(text, hits[i + 1], hits[i + 2], hits[i + 3])
@@ -145,7 +142,7 @@ local function run(ctx, input)
   local list, missing = candidates(ctx.sandbox, path, input.glob)
   local search = setmetatable({
     sandbox = ctx.sandbox, grep = grep, list = list, most = input.max_results or DEFAULT_RESULTS,
-    matches = json.array {}, at = 1, bytes = 0, bytes_shown = 0, large = 0, binary = 0, unreadable = 0,
+    matches = json.array {}, at = 1, bytes = 0, bytes_shown = 0, large = 0, unreadable = 0,
     over_total = false, truncated = false,
   }, Search)
   search:run()

@@ -5,6 +5,7 @@
 
 local core = require "harness.core"
 local histories = require "harness.cli.history"
+local options = require "harness.cli.options"
 local task = require "harness.task"
 
 local M = {}
@@ -103,7 +104,8 @@ function Pipe:next()
   local lines, prompt = {}, self.prompt
   repeat
     if prompt then self.out:write(prompt) end
-    local line = io.read "l"
+    local line, problem = io.read "l"
+    if problem then options.fail("standard input cannot be read: " .. problem) end
     local whole = line and line:match "^(.*)\\$"
     lines[#lines + 1] = whole or line
     prompt = prompt and MORE_PROMPT
