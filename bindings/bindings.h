@@ -101,6 +101,7 @@ int bind_jail(lua_State *L);
 int bind_ulid(lua_State *L);
 int bind_text(lua_State *L);
 int bind_sha256(lua_State *L);
+int bind_sandbox(lua_State *L);
 
 /* The descriptor of an anonymous file (jail.c) on the stack, which keeps it; raises when it is none,
  * or closed. */

@@ -484,7 +484,8 @@ static const luaL_Reg PARTS[] = {
     {"sse", bind_sse},         {"http", bind_http},
     {"process", bind_process}, {"store", bind_store},
     {"text", bind_text},       {"sha256", bind_sha256},
-    {"jail", bind_jail},       {NULL, NULL},
+    {"jail", bind_jail},       {"sandbox", bind_sandbox},
+    {NULL, NULL},
 };
 
 static int core_gc(lua_State *L) {
