@@ -23,10 +23,10 @@ static void become(const struct child *child, const sigset_t *mask) {
     if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) report_failure("close_range");
     sigprocmask(SIG_SETMASK, mask, NULL);
     signal(SIGPIPE, SIG_DFL); /* ignored signals survive execve */
-    if (child->cwd && chdir(child->cwd) != 0) report_failure(child->cwd);
+    if (child->cwd && chdir(child->cwd) != 0) report_failure("cwd");
     if (child->prepare) child->prepare();
     execvp(child->argv[0], child->argv);
-    report_failure(child->argv[0]);
+    report_failure("program");
 }
 
 static void drop_streams(void) {
@@ -92,10 +92,11 @@ int child_run(const struct child *child) {
     sigaddset(&ends, SIGCHLD);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) report_failure("signalfd");
-    report("started");
     pid_t program = vfork();
     if (program < 0) report_failure("vfork");
     if (program == 0) become(child, &before);
+    if (report_has_failed()) return JAIL_FAILED; /* it shares our memory, and has told already */
+    report("started");
     drop_streams();
     int status = 0;
     bool ended = wait_for(child, program, signals, &status);
