@@ -224,16 +224,14 @@ function M.check_agents(c, agents)
   end))
 end
 
----Built-in tools work on the files of a sandbox: without one they are a problem.
----@param problems harness.Problems
+---Has one of the agents built-in tools, which work in a sandbox?
 ---@param agents table<string, table> clean
-function M.check_sandbox(problems, agents)
-  for _, id in ipairs(fields.sorted_keys(agents)) do
-    if #agents[id].builtin_tools > 0 then
-      problems:add({ "agents", id, "builtin_tools" }, "missing_sandbox",
-        "built-in tools work in a sandbox: give `sandbox` in the definition", id)
-    end
+---@return boolean
+function M.need_sandbox(agents)
+  for _, agent in pairs(agents) do
+    if #agent.builtin_tools > 0 then return true end
   end
+  return false
 end
 
 -- How the model is asked for the output: as text where it is a string, else as an object of the schema

@@ -13,7 +13,7 @@ local M = {}
 
 --- What stands between a command and the machine, by the names that `without` takes.
 M.PROTECTIONS = {
-  "capabilities", "devices", "environment", "hostname", "ipc", "landlock", "network", "pids", "private_root",
+  "capabilities", "devices", "environment", "hidden_jail", "hostname", "ipc", "landlock", "network", "pids", "private_root",
   "read_only_system", "run_as", "seccomp", "session",
 }
 
@@ -60,7 +60,10 @@ end
 local function system(line, private, directories)
   local bind = line.without.read_only_system and "--bind" or "--ro-bind"
   if line.without.private_root then
-    line:add("--ro-bind", "/", "/")
+    for _, name in ipairs(core.jail.entries "/") do
+      if name ~= "proc" and name ~= "dev" then line:add("--ro-bind", "/" .. name, "/" .. name) end
+    end
+    for _, name in ipairs(LIBRARIES) do line:add("--symlink", "usr/" .. name, "/" .. name) end
   else
     line:add(bind, private, "/", bind, "/usr", "/usr")
     for _, name in ipairs(LIBRARIES) do
@@ -68,7 +71,7 @@ local function system(line, private, directories)
     end
     line:add("--ro-bind-try", "/etc/alternatives", "/etc/alternatives")
   end
-  line:add("--proc", "/proc")
+  if line.without.pids then line:add("--ro-bind", "/proc", "/proc") else line:add("--proc", "/proc") end
   if line.without.devices then
     line:add("--dev-bind", "/dev", "/dev")
   else

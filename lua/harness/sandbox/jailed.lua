@@ -72,7 +72,7 @@ local function jail_arguments(sandbox, command, writable)
     "--files", tostring(OPEN_FILES),
   }
   for _, path in ipairs(writable) do table.move({ "--write", path }, 1, 2, #list + 1, list) end
-  for _, name in ipairs { "capabilities", "landlock", "pids", "seccomp" } do
+  for _, name in ipairs { "capabilities", "hidden_jail", "landlock", "pids", "seccomp" } do
     if sandbox.without[name] then table.move({ "--without", name }, 1, 2, #list + 1, list) end
   end
   list[#list + 1] = "--"
