@@ -27,7 +27,7 @@ M.rows = {
   { name = "reads it by a path with ..", protection = "private_root",
     command = "grep -q secret /workspace/../..{secret} && echo GOT", off = without "private_root" },
   { name = "reads it by a symbolic link", protection = "private_root",
-    command = "ln -s {secret} /workspace/link && grep -q secret /workspace/link && echo GOT",
+    command = "ln -sfn {secret} /workspace/link && grep -q secret /workspace/link && echo GOT",
     off = without "private_root" },
   { name = "reads it by /proc/self/root", protection = "private_root",
     command = "grep -q secret /proc/self/root{secret} && echo GOT", off = without "private_root" },
