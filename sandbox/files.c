@@ -251,27 +251,69 @@ enum files_error files_mount(struct files *f, const char *at, size_t at_len,
 
 /* ---- snapshots, the end --------------------------------------------------------------------- */
 
+static void free_mounts(struct files_mount *mounts, size_t count) {
+    for (size_t i = 0; i < count; i++) free(mounts[i].path);
+    free(mounts);
+}
+
+/* NULL: no memory. */
+static struct files_mount *copy_mounts(const struct files_mount *mounts, size_t count) {
+    struct files_mount *copy = malloc((count + 1) * sizeof *copy);
+    for (size_t i = 0; copy && i < count; i++) {
+        copy[i] = (struct files_mount){.path = strdup(mounts[i].path), .len = mounts[i].len};
+        if (copy[i].path) continue;
+        free_mounts(copy, i);
+        copy = NULL;
+    }
+    return copy;
+}
+
 enum files_error files_take_snapshot(struct files *f, struct files_snapshot **out) {
     f->detail[0] = '\0';
     *out = NULL;
-    return f->closed ? FILES_ECLOSED : f->ops->snapshot(f, out);
+    if (f->closed) return FILES_ECLOSED;
+    struct files_mount *mounts = copy_mounts(f->read_only, f->read_only_count);
+    if (!mounts) return FILES_ENOMEM;
+    enum files_error rc = f->ops->snapshot(f, out);
+    if (rc != FILES_OK) {
+        free_mounts(mounts, f->read_only_count);
+        *out = NULL;
+        return rc;
+    }
+    (*out)->read_only = mounts;
+    (*out)->read_only_count = f->read_only_count;
+    return FILES_OK;
 }
 
 enum files_error files_restore(struct files *f, struct files_snapshot *snapshot) {
     f->detail[0] = '\0';
-    return f->closed ? FILES_ECLOSED : f->ops->restore(f, snapshot);
+    if (f->closed) return FILES_ECLOSED;
+    struct files_mount *mounts = copy_mounts(snapshot->read_only, snapshot->read_only_count);
+    if (!mounts) return FILES_ENOMEM;
+    enum files_error rc = f->ops->restore(f, snapshot);
+    if (rc != FILES_OK) {
+        free_mounts(mounts, snapshot->read_only_count);
+        return rc;
+    }
+    free_mounts(f->read_only, f->read_only_count);
+    f->read_only = mounts;
+    f->read_only_count = snapshot->read_only_count;
+    return FILES_OK;
 }
 
 void files_snapshot_free(struct files_snapshot *snapshot) {
-    if (snapshot) snapshot->free(snapshot);
+    if (!snapshot) return;
+    free_mounts(snapshot->read_only, snapshot->read_only_count);
+    snapshot->read_only = NULL;
+    snapshot->read_only_count = 0;
+    snapshot->free(snapshot);
 }
 
 void files_close(struct files *f) {
     if (f->closed) return;
     f->closed = true;
     f->ops->close(f);
-    for (size_t i = 0; i < f->read_only_count; i++) free(f->read_only[i].path);
-    free(f->read_only);
+    free_mounts(f->read_only, f->read_only_count);
     f->read_only = NULL;
     f->read_only_count = 0;
 }

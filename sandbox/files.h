@@ -125,14 +125,16 @@ struct files {
     char detail[FILES_DETAIL_SIZE]; /* more about the last error; may be empty */
 };
 
-/* Embedded in every kind's snapshot. */
-struct files_snapshot {
-    void (*free)(struct files_snapshot *snapshot);
-};
-
 struct files_mount {
     size_t len;
     char *path;
+};
+
+/* Embedded in every kind's snapshot. */
+struct files_snapshot {
+    void (*free)(struct files_snapshot *snapshot);
+    struct files_mount *read_only; /* the mounts of then; not for kinds */
+    size_t read_only_count;
 };
 
 /* ---- calls ---------------------------------------------------------------------------------- */

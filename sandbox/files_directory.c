@@ -138,6 +138,7 @@ enum files_error directory_stat(struct files *f, const char *path, size_t len,
 
 static void directory_close(struct files *f) {
     struct directory_files *d = directory_of(f);
+    directory_forget_snapshots(d);
     if (d->workspace >= 0) close(d->workspace);
     d->workspace = -1;
     private_free(&d->private);
@@ -149,17 +150,6 @@ static void directory_close(struct files *f) {
 
 static void directory_free(struct files *f) {
     free(f);
-}
-
-enum files_error directory_snapshot(struct files *f, struct files_snapshot **out) {
-    (void)out;
-    return files_fail(f, FILES_EUNSUPPORTED, "cannot be copied yet");
-}
-
-enum files_error directory_restore(struct files *f, struct files_snapshot *snapshot) {
-    (void)f;
-    (void)snapshot;
-    return FILES_ESNAPSHOT;
 }
 
 static const struct files_ops OPS = {

@@ -78,6 +78,8 @@ enum files_error directory_make_directory(struct files *f, const char *path, siz
 enum files_error directory_stat(struct files *f, const char *path, size_t len,
                                 struct files_stat *out);
 enum files_error directory_snapshot(struct files *f, struct files_snapshot **out);
+/* What is closed takes its snapshots along. */
+void directory_forget_snapshots(struct directory_files *d);
 enum files_error directory_restore(struct files *f, struct files_snapshot *snapshot);
 
 #endif
