@@ -113,7 +113,7 @@ enum files_error directory_stat(struct files *f, const char *path, size_t len,
     int fd;
     place_set(&place, path, len);
     enum files_error rc = directory_open(d, &place, O_PATH, &fd);
-    if (rc == FILES_ENOENT && len == 1) {
+    if (rc == FILES_ENOENT && place.len == 1) {
         *out = (struct files_stat){.kind = FILES_DIRECTORY}; /* not made yet, and empty */
         return FILES_OK;
     }

@@ -149,7 +149,9 @@ static int copy_link(const struct pair *pair, const char *name, const struct sta
     ssize_t len = readlinkat(pair->to, name, now, sizeof now);
     if (len == n && memcmp(now, target, (size_t)n) == 0) return 0;
     if (len >= 0 && unlinkat(pair->to, name, 0) != 0) return errno;
+    const struct timespec times[2] = {st->st_atim, st->st_mtim};
     if (symlinkat(target, pair->to, name) != 0) return errno;
+    if (utimensat(pair->to, name, times, AT_SYMLINK_NOFOLLOW) != 0) return errno;
     if (geteuid() != 0) return 0;
     return fchownat(pair->to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
 }
