@@ -56,11 +56,13 @@ local function is_directory(self, path)
 end
 
 local function make_directories(self, path)
+  local made = {}
   while path do
     if self.files[path] then failed(path .. " is a file") end
-    self.directories[path] = true
+    made[#made + 1] = path
     path = parent_of(path)
   end
+  for _, directory in ipairs(made) do self.directories[directory] = true end
 end
 
 local function check_change(self, path, all_below)
@@ -159,19 +161,29 @@ function Session:list(path, options)
 end
 
 -- The files of a mount by their paths; all are checked before one is written.
-local function mounted(files, at)
+local function mounted(self, files, at)
   local paths = {}
   for name, data in pairs(files) do
     local path = checked(at .. "/" .. name)
     if path == at or not within(path, at) then failed(name .. " is not below " .. at, "invalid_path") end
+    if paths[path] then failed(path .. " is there twice", "invalid_path") end
     paths[path] = data
+  end
+  for path in pairs(paths) do
+    if is_directory(self, path) then failed(path .. " is a directory") end
+    local above = parent_of(path)
+    while above do
+      if self.files[above] then failed(above .. " is a file") end
+      if paths[above] then failed(above .. " is to be a file", "invalid_path") end
+      above = parent_of(above)
+    end
   end
   return paths
 end
 
 function Session:mount(files, at, options)
   at = begin(self, "mount", at)
-  local paths = mounted(files, at)
+  local paths = mounted(self, files, at)
   make_directories(self, at)
   for path, data in pairs(paths) do put(self, path, data) end
   self.read_only[at] = options and options.read_only or nil

@@ -62,6 +62,20 @@ return function(case)
     raises("SANDBOX_ERROR", "invalid_path", session.mount, session, {}, "skills")
   end)
 
+  case("happens as a whole or not at all", function(session)
+    session:write("/skills/pdf/d/file", "1")
+    session:write("/skills/pdf/kept", "1")
+    for _, files in ipairs {
+      { kept = "2", new = "2", d = "2" },                -- a directory
+      { kept = "2", new = "2", ["kept/below"] = "2" },   -- below a file of its own
+      { kept = "2", ["d/file/below"] = "2" },            -- below one that is there
+      { kept = "2", new = "2", ["./new"] = "3" },        -- twice
+    } do
+      raises("SANDBOX_ERROR", nil, session.mount, session, files, "/skills/pdf")
+      equal({ "1", false }, { session:read "/skills/pdf/kept", session:exists "/skills/pdf/new" })
+    end
+  end)
+
   case("takes no place that is a file", function(session)
     session:write("/skills", "1")
     raises("SANDBOX_ERROR", "fs_failed", session.mount, session, SKILL, "/skills")
