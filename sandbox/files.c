@@ -61,10 +61,18 @@ bool files_holds_read_only(const struct files *f, const char *path, size_t len) 
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
-enum files_error files_read(struct files *f, const char *path, size_t len, struct files_data *out) {
+enum files_error files_read_most(struct files *f, const char *path, size_t len, uint64_t most,
+                                 struct files_data *out) {
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    return rc == FILES_OK ? f->ops->read(f, normal.bytes, normal.len, out) : rc;
+    if (rc == FILES_OK) rc = f->ops->read(f, normal.bytes, normal.len, most, out);
+    if (rc != FILES_ETOOBIG) return rc;
+    return files_fail(f, rc, "has more than the %llu bytes that are read at a time",
+                      (unsigned long long)most);
+}
+
+enum files_error files_read(struct files *f, const char *path, size_t len, struct files_data *out) {
+    return files_read_most(f, path, len, FILES_READ_MAX, out);
 }
 
 enum files_error files_write(struct files *f, const char *path, size_t len, const char *bytes,
@@ -75,6 +83,14 @@ enum files_error files_write(struct files *f, const char *path, size_t len, cons
     if (normal.len == 1) return FILES_EISDIR;
     rc = files_check_change(f, normal.bytes, normal.len);
     return rc == FILES_OK ? f->ops->write(f, normal.bytes, normal.len, bytes, n) : rc;
+}
+
+void files_batch_begin(struct files *f) {
+    if (!f->closed && f->ops->batch) f->ops->batch(f, true);
+}
+
+void files_batch_end(struct files *f) {
+    if (!f->closed && f->ops->batch) f->ops->batch(f, false);
 }
 
 static bool is_missing(enum files_error rc) {
