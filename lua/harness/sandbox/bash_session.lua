@@ -87,6 +87,14 @@ local function run(self, command, from_ms)
   return result
 end
 
+-- The task of one command. What goes out of it as an error has been closed by then, which can wait only below
+-- a pcall.
+local function run_to_its_end(...)
+  local ok, result = pcall(run, ...)
+  if not ok then error(result, 0) end
+  return result
+end
+
 -- While the command runs, the signal of its caller reaches it.
 local function follow(child, signal)
   if not signal then return nil end
@@ -119,7 +127,7 @@ function Session:exec(command, given)
   local timeout_ms = limits.wall_ms
   if (checked.timeout_ms or 0) > 0 then timeout_ms = math.min(timeout_ms, checked.timeout_ms) end
   local caller = task.waiting_task()
-  local child = task.make({ timeout_ms = timeout_ms, scope = "sandbox_run" }, run, self, {
+  local child = task.make({ timeout_ms = timeout_ms, scope = "sandbox_run" }, run_to_its_end, self, {
     args = { BASH, "-c", command }, cwd = checked.cwd, env = checked.env, stdin = checked.stdin, limits = limits,
   }, core.now_ms())
   local _ <close> = follow(child, checked.signal)

@@ -1,8 +1,8 @@
 --- One command in the jail: bubblewrap, in it harness-jail, in it the command; and what harness-jail reports.
 ---
----     local p = jailed.start(sandbox, places, { args = {...}, cwd, env, stdin, limits })
----     ... p:read, p:write, p:close_stdin
----     local ended = jailed.ended(p)         -- { exit_code, signal? }, or raises SANDBOX_ERROR
+---     local p <close> = jailed.start(sandbox, places, { args = {...}, cwd, env, stdin, limits })
+---     ... p:read, p:write, p:close_stdin, p:wait()
+---     local ended = jailed.outcome(p:text "report", command, stderr)    -- { exit_code, signal? }
 
 local bwrap = require "harness.sandbox.bwrap"
 local core = require "harness.core"
@@ -167,20 +167,34 @@ function M.signal_name(number)
   return SIGNALS[number] or ("SIG%d"):format(number)
 end
 
---- What a report says; raises SANDBOX_ERROR when the command was not run, or its end is not known.
+--- Raises SANDBOX_ERROR unless the report says that the command has been run.
+---@param report string
+---@param command harness.JailedCommand
+---@param stderr fun(): string
+function M.check_started(report, command, stderr)
+  local what, why = report:match "error ([^\n]-): ([^\n]*)\n"
+  if what then jail_failed(what, why, command) end
+  if not report:find "^started\n" then isolation_failed(stderr()) end
+end
+
+--- How a command has ended that has been run; nil when it was not told, since all was killed.
+---@param report string all of it
+---@return { exit_code: integer, signal?: string }?
+function M.ended(report)
+  local code = math.tointeger(report:match "exit (%d+)\n")
+  if code then return { exit_code = code } end
+  local signal = math.tointeger(report:match "signal (%d+)\n")
+  return signal and { exit_code = 128 + signal, signal = M.signal_name(signal) }
+end
+
+--- The same for one that nobody here has killed: raises SANDBOX_ERROR when its end is not known.
 ---@param report string all of it
 ---@param command harness.JailedCommand
 ---@param stderr fun(): string
 ---@return { exit_code: integer, signal?: string }
 function M.outcome(report, command, stderr)
-  local what, why = report:match "error ([^\n]-): ([^\n]*)\n"
-  if what then jail_failed(what, why, command) end
-  if not report:find "^started\n" then isolation_failed(stderr()) end
-  local code = math.tointeger(report:match "exit (%d+)\n")
-  if code then return { exit_code = code } end
-  local signal = math.tointeger(report:match "signal (%d+)\n")
-  if signal then return { exit_code = 128 + signal, signal = M.signal_name(signal) } end
-  fail("exec_failed", "the command and its isolation were killed from outside")
+  M.check_started(report, command, stderr)
+  return M.ended(report) or fail("exec_failed", "the command and its isolation were killed from outside")
 end
 
 return M
