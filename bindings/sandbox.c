@@ -102,10 +102,11 @@ void sandbox_check(lua_State *L, struct files *f, enum files_error rc, const cha
 
 const char *sandbox_check_path(lua_State *L, size_t *len) {
     if (lua_type(L, 2) != LUA_TSTRING) {
+        const char *found = luaL_typename(L, 2);
         lua_createtable(L, 0, 1);
         lua_pushliteral(L, "invalid_path");
         lua_setfield(L, -2, "reason");
-        bind_raise(L, "SANDBOX_ERROR", "a path is a string, got %s", luaL_typename(L, 2));
+        bind_raise(L, "SANDBOX_ERROR", "a path is a string, got %s", found);
     }
     return lua_tolstring(L, 2, len);
 }
