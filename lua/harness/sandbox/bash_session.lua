@@ -5,6 +5,7 @@
 ---     server:read "stdout"; server:write "x\n"; server:kill "SIGTERM"; server:wait().exit_code
 ---     session:close()                        -- ends all of them
 
+local bwrap = require "harness.sandbox.bwrap"
 local chain = require "harness.chain"
 local core = require "harness.core"
 local errors = require "harness.errors"
@@ -32,20 +33,33 @@ end
 
 -- ---- where things are --------------------------------------------------------------------------
 
--- The tree as commands see it; made ready before the first one.
+local function fs_failed(why)
+  errors.raise("SANDBOX_ERROR", why, { reason = "fs_failed" })
+end
+
+-- The / of commands, beside the tree; made before the first one.
+local function make_root(self, host)
+  local user = self.sandbox.user
+  local uid, gid = user.switched and user.uid or nil, user.switched and user.gid or nil
+  local root = host.private:match "^(.*)/[^/]*$" .. "/root"
+  local ok, why = core.jail.make_root(root, host.private, uid, gid)
+  if not ok then fs_failed(why) end
+  jailed.hold()
+  self.root = root
+end
+
+-- Where things are, on the host, and where they go.
 local function places(self)
   if self.closed then closed_error() end
   local host = self[1]:host(true)
-  local user = self.sandbox.user
-  if not self.prepared then
-    local ok, why
-    if user.switched then ok, why = core.jail.prepare(host.private, user.uid, user.gid)
-    else ok, why = core.jail.prepare(host.private) end
-    if not ok then errors.raise("SANDBOX_ERROR", why, { reason = "fs_failed" }) end
-    jailed.hold()
-    self.prepared = true
+  if not self.root then make_root(self, host) end
+  host.root, host.entries = self.root, core.jail.entries(host.private)
+  for _, name in ipairs(host.entries) do
+    if not bwrap.is_system_name(name) then
+      local ok, why = core.jail.place(self.root, host.private, name)
+      if not ok then fs_failed(("the sandbox cannot be made ready for commands: /%s: %s"):format(name, why)) end
+    end
   end
-  host.entries = core.jail.entries(host.private)
   return host
 end
 
@@ -166,7 +180,7 @@ function Session:close()
   if self.closed then return end
   self.closed = true
   end_live(self)
-  if self.prepared then jailed.release() end
+  if self.root then jailed.release() end
   self[1]:close()
 end
 
@@ -182,7 +196,7 @@ end
 ---@return harness.SandboxSession
 function M.new(sandbox, tree, request)
   return setmetatable({
-    tree, session_id = request and request.session_id, sandbox = sandbox, live = {}, closed = false, prepared = false,
+    tree, session_id = request and request.session_id, sandbox = sandbox, live = {}, closed = false,
   }, Session)
 end
 
