@@ -9,6 +9,7 @@ local bwrap = require "harness.sandbox.bwrap"
 local chain = require "harness.chain"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local jail_program = require "harness.jail_program"
 local jailed = require "harness.sandbox.jailed"
 local join = require "harness.join"
 local options = require "harness.sandbox.command_options"
@@ -44,7 +45,7 @@ local function make_root(self, host)
   local root = host.private:match "^(.*)/[^/]*$" .. "/root"
   local ok, why = core.jail.make_root(root, host.private, uid, gid)
   if not ok then fs_failed(why) end
-  jailed.hold()
+  jail_program.hold()
   self.root = root
 end
 
@@ -180,7 +181,7 @@ function Session:close()
   if self.closed then return end
   self.closed = true
   end_live(self)
-  if self.root then jailed.release() end
+  if self.root then jail_program.release() end
   self[1]:close()
 end
 

@@ -7,6 +7,7 @@
 local bwrap = require "harness.sandbox.bwrap"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local jail_program = require "harness.jail_program"
 local process = require "harness.process"
 
 local M = {}
@@ -30,23 +31,6 @@ local function fail(reason, message, meta)
   meta = meta or {}
   meta.reason = reason
   errors.raise("SANDBOX_ERROR", message, meta)
-end
-
--- ---- the program, one for all sessions of this Lua state ---------------------------------------
-
-local program, users = nil, 0
-
---- Whoever runs commands holds the program meanwhile.
-function M.hold()
-  program = program or core.jail.program()
-  users = users + 1
-end
-
-function M.release()
-  users = users - 1
-  if users > 0 then return end
-  program:close()
-  program = nil
 end
 
 -- ---- starting --------------------------------------------------------------------------------
@@ -93,7 +77,7 @@ local function spawn(sandbox, command, front, fds, back)
   local file <close> = core.jail.text(table.concat(front, "\0") .. "\0")
   local options = {
     file = sandbox.bwrap, args = table.move(back, 1, #back, 3, { "--args", tostring(ARGS_FD) }), cwd = "/",
-    stdin = command.stdin, jail = true, fds = table.move(fds, 1, #fds, 3, { program, file }),
+    stdin = command.stdin, jail = true, fds = table.move(fds, 1, #fds, 3, { jail_program.file(), file }),
     env = not sandbox.without.environment and { "PATH=" .. ENVIRONMENT.PATH } or nil,
   }
   if sandbox.user.switched then options.uid, options.gid = sandbox.user.uid, sandbox.user.gid end
@@ -142,7 +126,9 @@ local HINTS <const> = {
   { "Can't find source path", "who commands run as (run_as) has to have access to the root" },
 }
 
-local function isolation_failed(said)
+--- Raises SANDBOX_ERROR for what bubblewrap has said instead of running anything.
+---@param said string
+function M.isolation_failed(said)
   said = (said:match "^%s*(.-)%s*$"):sub(1, 400)
   local message = "the command could not be isolated, and was not run: " .. (said ~= "" and said or "bubblewrap ended")
   for _, hint in ipairs(HINTS) do
@@ -174,7 +160,7 @@ end
 function M.check_started(report, command, stderr)
   local what, why = report:match "error ([^\n]-): ([^\n]*)\n"
   if what then jail_failed(what, why, command) end
-  if not report:find "^started\n" then isolation_failed(stderr()) end
+  if not report:find "^started\n" then M.isolation_failed(stderr()) end
 end
 
 --- How a command has ended that has been run; nil when it was not told, since all was killed.
