@@ -27,6 +27,10 @@ static enum files_error begin(struct files *f, const char *path, size_t len, str
     return files_check_name(f, out->bytes, out->len);
 }
 
+static void as_owner(struct files *f, bool on) {
+    if (f->ops->as_owner) f->ops->as_owner(f, on);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------ */
 
 static bool is_system_name(const char *name, size_t len) {
@@ -65,7 +69,10 @@ enum files_error files_read_most(struct files *f, const char *path, size_t len, 
                                  struct files_data *out) {
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    if (rc == FILES_OK) rc = f->ops->read(f, normal.bytes, normal.len, most, out);
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->read(f, normal.bytes, normal.len, most, out);
+    as_owner(f, false);
     if (rc != FILES_ETOOBIG) return rc;
     return files_fail(f, rc, "has more than the %llu bytes that are read at a time",
                       (unsigned long long)most);
@@ -82,7 +89,11 @@ enum files_error files_write(struct files *f, const char *path, size_t len, cons
     if (rc != FILES_OK) return rc;
     if (normal.len == 1) return FILES_EISDIR;
     rc = files_check_change(f, normal.bytes, normal.len);
-    return rc == FILES_OK ? f->ops->write(f, normal.bytes, normal.len, bytes, n) : rc;
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->write(f, normal.bytes, normal.len, bytes, n);
+    as_owner(f, false);
+    return rc;
 }
 
 void files_batch_begin(struct files *f) {
@@ -104,24 +115,28 @@ enum files_error files_remove(struct files *f, const char *path, size_t len, boo
     if (normal.len == 1) return FILES_EBUSY;
     if (files_holds_read_only(f, normal.bytes, normal.len)) return FILES_EREADONLY;
     rc = files_check_change(f, normal.bytes, normal.len);
-    if (rc == FILES_OK) rc = f->ops->remove(f, normal.bytes, normal.len, recursive);
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->remove(f, normal.bytes, normal.len, recursive);
+    as_owner(f, false);
     return is_missing(rc) ? FILES_OK : rc;
 }
 
 enum files_error files_stat(struct files *f, const char *path, size_t len, struct files_stat *out) {
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    return rc == FILES_OK ? f->ops->stat(f, normal.bytes, normal.len, out) : rc;
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->stat(f, normal.bytes, normal.len, out);
+    as_owner(f, false);
+    return rc;
 }
 
 enum files_error files_exists(struct files *f, const char *path, size_t len, bool *out) {
     struct files_stat stat;
-    struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
-    if (rc != FILES_OK) return rc;
-    rc = f->ops->stat(f, normal.bytes, normal.len, &stat);
+    enum files_error rc = files_stat(f, path, len, &stat);
     *out = rc == FILES_OK;
-    bool leads_nowhere = rc == FILES_ELOOP || rc == FILES_EESCAPE || rc == FILES_ESYSTEM;
+    bool leads_nowhere = rc == FILES_ELOOP || rc == FILES_EESCAPE;
     return is_missing(rc) || leads_nowhere ? FILES_OK : rc;
 }
 
@@ -163,7 +178,10 @@ enum files_error files_list(struct files *f, const char *path, size_t len,
     list->count = list->cap = 0;
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    if (rc == FILES_OK) rc = f->ops->list(f, normal.bytes, normal.len, list);
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->list(f, normal.bytes, normal.len, list);
+    as_owner(f, false);
     bool empty = is_missing(rc) || rc == FILES_EESCAPE || rc == FILES_ELOOP;
     if (rc != FILES_OK) return empty ? FILES_OK : rc;
     if (list->count > 1)
@@ -332,7 +350,9 @@ enum files_error files_mount(struct files *f, const char *at, size_t at_len,
     for (size_t i = 0; rc == FILES_OK && i < count; i++) rc = add_item(&m, &files[i]);
     if (rc == FILES_OK && m.count > 1)
         qsort_r(m.items, m.count, sizeof *m.items, by_item, m.bytes.data);
+    as_owner(f, true);
     if (rc == FILES_OK) rc = mount_items(&m, read_only);
+    as_owner(f, false);
     free(m.items);
     buf_free(&m.bytes);
     return rc;
@@ -364,7 +384,9 @@ enum files_error files_take_snapshot(struct files *f, struct files_snapshot **ou
     if (f->closed) return FILES_ECLOSED;
     struct files_mount *mounts = copy_mounts(f->read_only, f->read_only_count);
     if (!mounts) return FILES_ENOMEM;
+    as_owner(f, true);
     enum files_error rc = f->ops->snapshot(f, out);
+    as_owner(f, false);
     if (rc != FILES_OK) {
         free_mounts(mounts, f->read_only_count);
         *out = NULL;
@@ -380,7 +402,9 @@ enum files_error files_restore(struct files *f, struct files_snapshot *snapshot)
     if (f->closed) return FILES_ECLOSED;
     struct files_mount *mounts = copy_mounts(snapshot->read_only, snapshot->read_only_count);
     if (!mounts) return FILES_ENOMEM;
+    as_owner(f, true);
     enum files_error rc = f->ops->restore(f, snapshot);
+    as_owner(f, false);
     if (rc != FILES_OK) {
         free_mounts(mounts, snapshot->read_only_count);
         return rc;

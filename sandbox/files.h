@@ -117,6 +117,8 @@ struct files_ops {
     /* Many files are read from now on, one directory after the other; or no longer. NULL: that is the same
      * to this kind. */
     void (*batch)(struct files *f, bool on);
+    /* Around every call, `read` to `restore`: whose rights it is made with. NULL: there are none. */
+    void (*as_owner)(struct files *f, bool on);
 };
 
 /* Embedded in every kind's own struct. */

@@ -27,7 +27,8 @@ struct files_directory_options {
     const char *base;     /* where private directories are made: /tmp, usually */
     uint64_t quota_bytes; /* of all regular files of the tree together; 0: no quota */
     bool no_system_names; /* /usr, /etc, ... are refused */
-    bool has_owner;       /* what is made belongs to uid and gid; needs root */
+    bool
+        has_owner; /* calls are made with the rights of uid and gid, and what is made is theirs; needs root */
     uid_t uid;
     gid_t gid;
 };

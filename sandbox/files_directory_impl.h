@@ -68,9 +68,6 @@ struct parent {
 enum files_error directory_parent(struct directory_files *d, struct place *place, bool make,
                                   bool follow, struct parent *out);
 
-/* Gives what was made to the owner of the tree. 0 or an errno. */
-int directory_give(const struct directory_files *d, int fd);
-
 /* The operations of other files. */
 enum files_error directory_list(struct files *f, const char *path, size_t len,
                                 struct files_list *list);
