@@ -1,5 +1,5 @@
-/* files.c - what all kinds of trees have in common: normal paths, what is refused, read-only mounts,
- * the order of lists. */
+/* files.c - what all kinds of trees have in common: normal paths, what is refused, read-only
+ * mounts, the order of lists. */
 #include "files.h"
 
 #include <assert.h>
@@ -305,7 +305,8 @@ static enum files_error write_items(const struct mounting *m) {
     return rc;
 }
 
-/* Takes back what was written so far: where snapshots are cheap by one, else if the mount was new. */
+/* Takes back what was written so far: where snapshots are cheap by one, else if the mount was
+ * new. */
 static void undo(const struct mounting *m, struct files_snapshot *before, bool is_new) {
     char detail[FILES_DETAIL_SIZE]; /* the first error is what counts */
     memcpy(detail, m->f->detail, sizeof detail);

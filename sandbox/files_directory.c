@@ -1,4 +1,5 @@
-/* files_directory.c - opening and closing, reading. How a path is found is in files_directory_resolve.c. */
+/* files_directory.c - opening and closing, reading. How a path is found is in
+ * files_directory_resolve.c. */
 #include "files_directory.h"
 
 #include <errno.h>
@@ -35,8 +36,8 @@ enum files_error directory_errno(struct directory_files *d, int error, const cha
     }
 }
 
-/* The file system sees the owner of the tree, without the capabilities of root, in this thread. So a file call
- * may do what a command of that user may, and what is made is the owner's. */
+/* The file system sees the owner of the tree, without the capabilities of root, in this thread.
+ * So a file call may do what a command of that user may, and what is made is the owner's. */
 static void directory_as_owner(struct files *f, bool on) {
     const struct directory_files *d = directory_of(f);
     if (!d->owner.given) return;
@@ -65,8 +66,8 @@ enum files_error directory_make_private(struct directory_files *d) {
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* Opens a regular file. It is looked at before it is opened, since opening a device can have effects, and
- * without blocking, since it may be another file by then. */
+/* Opens a regular file. It is looked at before it is opened, since opening a device can have
+ * effects, and without blocking, since it may be another file by then. */
 static enum files_error open_file(struct directory_files *d, struct place *place, int *fd,
                                   struct stat *st) {
     enum files_error rc = directory_open(d, place, O_PATH, fd);
@@ -102,8 +103,8 @@ static enum files_error read_all(struct directory_files *d, int fd, size_t size)
     }
 }
 
-/* In a batch: opens a file in the directory of the last one. It was listed as a regular file, and if it is none
- * any more, O_NONBLOCK keeps us from waiting. -1: the ordinary way has to tell. */
+/* In a batch: opens a file in the directory of the last one. It was listed as a regular file, and
+ * if it is none any more, O_NONBLOCK keeps us from waiting. -1: the ordinary way has to tell. */
 static int open_near(struct directory_files *d, const char *path, size_t len) {
     const char *beneath;
     size_t name_at = path_name_at(path, len), above = name_at > 1 ? name_at - 1 : 1;

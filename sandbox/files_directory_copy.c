@@ -1,8 +1,8 @@
-/* files_directory_copy.c - directory by directory, each opened anew by its path in both trees, so that no depth is
- * too deep as long as it has a path.
+/* files_directory_copy.c - directory by directory, each opened anew by its path in both trees, so
+ * that no depth is too deep as long as it has a path.
  *
- * Copying into an empty directory and restoring are one algorithm: the former finds nothing to remove and
- * nothing to compare. */
+ * Copying into an empty directory and restoring are one algorithm: the former finds nothing to
+ * remove and nothing to compare. */
 #include "files_directory_copy.h"
 
 #include <dirent.h>

@@ -1,10 +1,11 @@
 /* files_directory_resolve.c - from a path of the tree to a descriptor.
  *
- * The kernel is asked to open the whole path and to follow no link. Nearly always that is all. If there is
- * a link on the way, the path is walked name by name with each hop taken here, since an absolute link starts at the / of the
- * tree, which is no place of the host, and a relative one may lead from /workspace to what is beside it. The result is a path
- * without links, for which the kernel is asked again; if there is a link again, somebody changes the
- * tree meanwhile, and all of it is repeated a few times. */
+ * The kernel is asked to open the whole path and to follow no link. Nearly always that is all. If
+ * there is a link on the way, the path is walked name by name with each hop taken here, since an
+ * absolute link starts at the / of the tree, which is no place of the host, and a relative one
+ * may lead from /workspace to what is beside it. The result is a path without links, for which
+ * the kernel is asked again; if there is a link again, somebody changes the tree meanwhile, and
+ * all of it is repeated a few times. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -93,8 +94,8 @@ static enum files_error follow(struct walk *w, int link) {
     return FILES_OK;
 }
 
-/* There is nothing with the next name. What a link names has to exist; what the path itself names may be
- * to be made. */
+/* There is nothing with the next name. What a link names has to exist; what the path itself names
+ * may be to be made. */
 static enum files_error missing(struct walk *w, bool from_link) {
     if (w->left && !in_workspace(&w->walked))
         return files_fail(&w->d->base, FILES_EESCAPE,

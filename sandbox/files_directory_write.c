@@ -1,5 +1,5 @@
-/* files_directory_write.c - files are replaced by renaming, so a full disk or a killed engine leaves the old content,
- * and who reads meanwhile sees the old or the new. */
+/* files_directory_write.c - files are replaced by renaming, so a full disk or a killed engine
+ * leaves the old content, and who reads meanwhile sees the old or the new. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
