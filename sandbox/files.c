@@ -221,15 +221,18 @@ static enum files_error mark(struct files *f, const struct normal *at, bool read
     return FILES_OK;
 }
 
+struct item {
+    size_t path, len; /* in the bytes of the mounting */
+    const char *bytes;
+    size_t n;
+};
+
 /* The files of a mount with their paths, sorted by them. */
 struct mounting {
     struct files *f;
     const struct normal *at;
     struct buf bytes;
-    struct item {
-        size_t path, len;
-        const struct files_new_file *file;
-    } * items;
+    struct item *items;
     size_t count;
 };
 
@@ -254,7 +257,8 @@ static enum files_error add_item(struct mounting *m, const struct files_new_file
                           shown, file->name);
     size_t offset = m->bytes.len;
     if (!whole || buf_add(&m->bytes, normal.bytes, normal.len + 1) != BUF_OK) return FILES_ENOMEM;
-    m->items[m->count++] = (struct item){.path = offset, .len = normal.len, .file = file};
+    m->items[m->count++] =
+        (struct item){.path = offset, .len = normal.len, .bytes = file->bytes, .n = file->len};
     return FILES_OK;
 }
 
@@ -299,8 +303,7 @@ static enum files_error write_items(const struct mounting *m) {
     enum files_error rc = m->f->ops->make_directory(m->f, m->at->bytes, m->at->len);
     for (size_t i = 0; rc == FILES_OK && i < m->count; i++) {
         const struct item *item = &m->items[i];
-        rc = m->f->ops->write(m->f, m->bytes.data + item->path, item->len, item->file->bytes,
-                              item->file->len);
+        rc = m->f->ops->write(m->f, m->bytes.data + item->path, item->len, item->bytes, item->n);
     }
     return rc;
 }

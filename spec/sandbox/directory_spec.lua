@@ -274,7 +274,8 @@ describe("directory", function()
     local session = sandbox_sessions.new(tree, {})
     sessions[#sessions + 1] = session
     for _, path in ipairs {
-      "/usr/bin/x", "/bin", "/sbin/a", "/lib/a", "/lib64", "/etc/passwd", "/proc/self", "/dev/null", "/sys/a", "/run/a", "/var/a", "/workspace/../etc/a", "/workspace/hosts", "/workspace/usr/x",
+      "/usr/bin/x", "/bin", "/sbin/a", "/lib/a", "/lib64", "/etc/passwd", "/proc/self", "/dev/null", "/sys/a",
+      "/run/a", "/var/a", "/workspace/../etc/a", "/workspace/hosts", "/workspace/usr/x",
     } do
       local why, name = reason(session, "read", path)
       assert.same({ "invalid_path", "EPERM" }, { why, name }, path)
