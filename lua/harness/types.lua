@@ -10,7 +10,7 @@
 ---@field schema harness.SchemaModule builders for JSON Schema
 ---@field providers harness.providers model providers, each a function of options
 ---@field storage harness.StorageModule
----@field sandbox harness.sandbox where agents work: memory(options), directory(options)
+---@field sandbox harness.sandbox where agents work: memory(options), directory(options), bash(options), auto(options)
 ---@field testing harness.testing for people who test harnesses and adapters
 ---@field json harness.json exact JSON
 ---@field null userdata JSON's null
