@@ -23,7 +23,7 @@ CFLAGS_fuzz   := -O1 -g -fsanitize=fuzzer-no-link,address,undefined $(TRAP) -w
 FLAGS = $(CFLAGS_$(VARIANT)) $(CFLAGS)
 
 # Asked once, and only when something is compiled: `make test` may have to install pkg-config first.
-PKGS       := lua5.4 libuv libcjson libpcre2-8
+PKGS       := lua5.4 libuv libcjson libpcre2-8 yaml-0.1
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
