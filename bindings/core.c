@@ -102,9 +102,9 @@ static struct abort_signal *signal_arg(lua_State *L, struct core *core, int arg)
 
 /* A scope's name lives as long as the state: signals keep the pointer only. */
 static const char *scope_arg(lua_State *L, int arg) {
-    static const char *const SCOPES[] = {"run",         "model",  "tool",      "sandbox",
-                                         "sandbox_run", "memory", "workspace", "task",
-                                         "workflow",    "agent",  "http",      NULL};
+    static const char *const SCOPES[] = {"run",    "model",     "tool",  "sandbox", "sandbox_run",
+                                         "memory", "workspace", "skill", "task",    "workflow",
+                                         "agent",  "http",      NULL};
     return SCOPES[luaL_checkoption(L, arg, "task", SCOPES)];
 }
 

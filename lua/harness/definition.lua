@@ -17,6 +17,7 @@ local fields = require "harness.definition_fields"
 local models = require "harness.definition_models"
 local names = require "harness.definition_names"
 local options = require "harness.definition_options"
+local skills = require "harness.definition_skills"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -44,7 +45,7 @@ local FIELDS = {
   logger = { options.logger },
   telemetry = { options.telemetry },
   mcp = { fields.not_available "`mcp`" },
-  skills = { fields.not_available "`skills`" },
+  skills = { later },
   memory = { options.memory },
   sandbox = { options.sandbox },
   workspaces = { fields.not_available "`workspaces`" },
@@ -89,6 +90,9 @@ end
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
 ---@field defaults table
+---@field skills table<string, harness.Skill>
+---@field skipped_skills table<string, harness.SkillDiagnostic[]> lenient ones that cannot be used
+---@field skill_diagnostics harness.SkillDiagnostic[] of a discovery
 
 ---Checks a definition. Raises HARNESS_CONFIG_ERROR with all its problems.
 ---@param t table
@@ -108,6 +112,8 @@ function M.check(t)
   c.models, c.aliases = check_models(problems, clean, meant)
   tool_map, c.tool_ids = tools.check(problems, c.namespace, clean.tools, c.defaults)
   if meant.tools then c.tool_ids = nil end
+  c.skills = skills.check(problems, c.namespace, clean.skills)
+  if meant.skills then c.skills.ids = nil end
   local agent_map = agents.check_agents(c, clean.agents)
   local workflow_map = agents.check_workflows(c, clean.workflows)
   local requires, storage = clean.requires or {}, clean.storage
@@ -121,13 +127,14 @@ function M.check(t)
 
   local list = problems:list()
   if #list > 0 then raise(list) end
-  agents.prepare(agent_map, c.models, tool_map)
+  agents.prepare(agent_map, c.models, tool_map, c.skills.skills)
   return {
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
     storage = storage, memory = clean.memory, sandbox = clean.sandbox,
     logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
+    skills = c.skills.skills, skipped_skills = c.skills.skipped, skill_diagnostics = c.skills.diagnostics,
   }
 end
 

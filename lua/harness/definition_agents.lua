@@ -6,6 +6,7 @@ local fields = require "harness.definition_fields"
 local names = require "harness.definition_names"
 local nearest = require "harness.nearest"
 local permissions = require "harness.definition_permissions"
+local skill_catalogue = require "harness.skill_catalogue"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -53,6 +54,15 @@ local function builtin_tools(problems, path, value)
   return list
 end
 
+local skill_list = fields.list(fields.string { not_empty = true, allowed = "the id of a skill" }, "a list of skill ids")
+
+local function skills(problems, path, value)
+  if value == true then return true end
+  if value == false then return {} end
+  if type(value) == "table" then return skill_list(problems, path, value) end
+  return problems:wrong_type(path, "a list of skill ids, or true for all skills", value)
+end
+
 local HANDLER <const> = "a function run(ctx, input)"
 
 local function agent_fields()
@@ -69,7 +79,7 @@ local function agent_fields()
     budget = { budget },
     description = { fields.string() },
     run = { fields.callable(HANDLER) },
-    skills = { fields.not_available "`skills` of an agent" },
+    skills = { skills },
     permissions = { permissions.check },
     on_permission = { fields.callable "a function on_permission(request)" },
     context = { fields.not_available "`context` of an agent" },
@@ -111,6 +121,39 @@ local function check_tool_references(problems, path, list, tool_ids)
       seen[id] = true
     end
   end
+end
+
+-- The reason and the path are those of reference B, BUILD-4.
+local function check_skill_references(problems, path, list, skill_ids)
+  local seen, at = {}, fields.at(path, "skills")
+  for _, id in ipairs(list) do
+    if id and seen[id] then
+      problems:add(at, "invalid_agent", ('the skill "%s" is listed twice'):format(id), id)
+    elseif id and not skill_ids[id] then
+      problems:add(at, "invalid_agent", ('there is no skill "%s"%s'):format(id,
+        nearest.hint(id, skill_ids.names, "skills")), id)
+    end
+    if id then seen[id] = true end
+  end
+end
+
+local function has(list, wanted)
+  for _, one in ipairs(list or {}) do
+    if one == wanted then return true end
+  end
+  return false
+end
+
+-- A model opens skills with `read`; a handler uses the sandbox.
+local function check_skills(c, path, id, entry, given)
+  local list = entry.skills
+  if list == true then list = c.skills.ids and c.skills.ids.names or {} end
+  if not list then return end
+  if entry.skills ~= true and c.skills.ids then check_skill_references(c.problems, path, list, c.skills.ids) end
+  local is_known = given.builtin_tools == nil or entry.builtin_tools and not has(entry.builtin_tools, false)
+  if #list == 0 or given.run or not is_known or has(entry.builtin_tools, "read") then return end
+  c.problems:add(fields.at(path, "skills"), "skill_read_tool_missing",
+    'an agent opens its skills with the built-in tool read: builtin_tools = { "read" }', id, "SKILL_MANIFEST_ERROR")
 end
 
 -- Capabilities ------------------------------------------------------------------------------------
@@ -186,6 +229,7 @@ local function settle(entry, id, given, defaults)
   entry.output = entry.output or string_schema()
   entry.tools = sorted_ids(entry.tools)
   entry.builtin_tools = kept(entry.builtin_tools)
+  if entry.skills ~= true then entry.skills = kept(entry.skills) end
   entry.max_steps = entry.max_steps or defaults.max_steps
   entry.history_window = entry.history_window or defaults.history_window
   entry.structured_retry = entry.structured_retry or STRUCTURED_RETRY
@@ -198,6 +242,7 @@ end
 ---@field models table<string, table> the clean ones
 ---@field aliases table? of the models given at all; nil: cannot be known
 ---@field tool_ids table? likewise
+---@field skills harness.CheckedSkills
 
 local function check_agent(c, path, id, given, spec)
   local problems = c.problems
@@ -208,6 +253,7 @@ local function check_agent(c, path, id, given, spec)
     check_tool_references(problems, path, entry.tools or {}, c.tool_ids)
     permissions.check_ids(problems, path, entry.permissions, c.tool_ids)
   end
+  check_skills(c, path, id, entry, given)
   settle(entry, id, given, c.defaults)
   if output_is_known and not given.run then check_capabilities(problems, path, id, entry, c.models) end
   return entry
@@ -224,14 +270,18 @@ function M.check_agents(c, agents)
   end))
 end
 
----Built-in tools work on the files of a sandbox: without one they are a problem.
+---Built-in tools and skills need a sandbox: without one they are a problem.
 ---@param problems harness.Problems
 ---@param agents table<string, table> clean
 function M.check_sandbox(problems, agents)
   for _, id in ipairs(fields.sorted_keys(agents)) do
-    if #agents[id].builtin_tools > 0 then
+    local agent = agents[id]
+    if #agent.builtin_tools > 0 then
       problems:add({ "agents", id, "builtin_tools" }, "missing_sandbox",
         "built-in tools work in a sandbox: give `sandbox` in the definition", id)
+    elseif agent.skills == true or #agent.skills > 0 then
+      problems:add({ "agents", id, "skills" }, "missing_sandbox",
+        "skills are mounted in a sandbox: give `sandbox` in the definition", id)
     end
   end
 end
@@ -244,6 +294,13 @@ local function method_of(entry, capabilities)
   return capabilities.object and "object" or "tool_use"
 end
 
+-- Without those that a lenient reading has left out; a run of the agent tells of them.
+local function usable_skills(ids, skill_map)
+  local list = {}
+  for _, id in ipairs(ids) do list[#list + 1] = skill_map[id] end
+  return list
+end
+
 local function add_tool(entry, tool)
   entry.tool_set[tool.id] = tool
   table.insert(entry.tool_names, tool.id)
@@ -254,13 +311,17 @@ end
 
 ---Adds what the loop needs of agents that are known to be right: `method` (a capability), `text_output`,
 ---`output_schema`, `tool_set` (id -> tool), `tool_names`, `tool_specs`: what the model is shown, built-in tools
----as they are listed, then the others in byte order of the ids; and `file_tool_specs`, the same where the
----sandbox runs no commands.
+---as they are listed, then the others in byte order of the ids; `file_tool_specs`, the same where the
+---sandbox runs no commands; and `skill_catalogue`, what its model is told of its skills, nil without any. Its
+---`skills` become a list.
 ---@param agents table<string, table>
 ---@param models table<string, table>
 ---@param tool_map table<string, table>
-function M.prepare(agents, models, tool_map)
+---@param skill_map table<string, harness.Skill>
+function M.prepare(agents, models, tool_map, skill_map)
   for _, entry in pairs(agents) do
+    entry.skills = entry.skills == true and fields.sorted_keys(skill_map) or entry.skills
+    entry.skill_catalogue = skill_catalogue.text(usable_skills(entry.skills, skill_map))
     entry.method = method_of(entry, models[entry.model].capabilities)
     entry.text_output = entry.method == "text" or entry.method == "text_stream"
     entry.output_schema = not entry.text_output and entry.output or nil

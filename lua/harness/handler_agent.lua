@@ -5,6 +5,7 @@ local context = require "harness.context"
 local errors = require "harness.errors"
 local invocation = require "harness.invocation"
 local messages = require "harness.messages"
+local skill_mount = require "harness.skill_mount"
 
 local M = {}
 
@@ -43,6 +44,7 @@ function M.run(run, agent, input, options)
   input = invocation.agent_input(agent, input)
   local asked = content_of(input, agent, "agent_input", ("the input of agent %q"):format(agent.id))
   local turn = { { role = "user", content = asked } }
+  skill_mount.for_agent(run, agent)
   local who, budget = invocation.new(run, agent, options), options.budget or agent.budget
   who.spending = invocation.spending(run, agent, budget)
   local window = options.history_window or agent.history_window

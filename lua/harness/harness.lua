@@ -12,6 +12,7 @@ local loggers = require "harness.logger"
 local permissions = require "harness.permissions"
 local session_sandbox = require "harness.session_sandbox"
 local sessions = require "harness.session"
+local skills = require "harness.skill"
 local storages = require "harness.storage"
 local task = require "harness.task"
 local telemetries = require "harness.telemetry"
@@ -158,8 +159,23 @@ local function describe_agent(agent)
   end
   return {
     model = agent.model, description = agent.description, tools = list_of(agent.tools),
-    builtin_tools = list_of(agent.builtin_tools), permissions = modes,
+    builtin_tools = list_of(agent.builtin_tools), permissions = modes, skills = list_of(agent.skills),
   }
+end
+
+-- Those that can be used, and those that a lenient reading has left out.
+local function describe_skills(definition)
+  local out = each(definition.skills, function(skill)
+    return {
+      name = skill.name, description = skill.description, directory = skill.directory, mount_path = skill.mount_path,
+      license = skill.license, compatibility = skill.compatibility, allowed_tools = skill.allowed_tools,
+      metadata = skill.metadata, trust = skill.trust, source = skill.source, diagnostics = list_of(skill.diagnostics),
+    }
+  end)
+  for id, found in pairs(definition.skipped_skills) do
+    out[id] = { skipped = true, directory = found[1].directory, diagnostics = list_of(found) }
+  end
+  return out
 end
 
 --- What the harness defines, as plain data.
@@ -184,6 +200,7 @@ function Harness:inspect()
       }
     end),
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
+    skills = describe_skills(def), skill_diagnostics = list_of(def.skill_diagnostics),
     agents = each(def.agents, describe_agent),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }
@@ -266,6 +283,19 @@ local function warn_of_permissions(definition, logger)
   end
 end
 
+-- What was found about skills: those that cannot be used are worth a warning.
+local function log_skills(definition, logger)
+  local function tell(list)
+    for _, one in ipairs(list) do
+      logger[one.level == "error" and "warn" or "info"](logger, skills.sentence(one),
+        { skill_id = one.skill_name, code = one.code })
+    end
+  end
+  for _, id in ipairs(sorted_ids(definition.skills)) do tell(definition.skills[id].diagnostics) end
+  for _, id in ipairs(sorted_ids(definition.skipped_skills)) do tell(definition.skipped_skills[id]) end
+  tell(definition.skill_diagnostics)
+end
+
 --- Checks a whole definition and makes the harness. Raises one HARNESS_CONFIG_ERROR with all
 --- problems in meta.problems.
 ---@param t table
@@ -275,6 +305,7 @@ function M.define(t)
   local storage = definition.storage or storages.memory()
   local logger = definition.logger or loggers.new { fields = { harness = definition.name } }
   warn_of_permissions(definition, logger)
+  log_skills(definition, logger)
   local telemetry = { logger = logger }
   for key, value in pairs(definition.telemetry) do telemetry[key] = value end
   local self = setmetatable({

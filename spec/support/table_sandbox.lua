@@ -41,13 +41,21 @@ function Session:read(path)
   return data or failed("there is no file " .. path)
 end
 
+local function check_change(self, path)
+  for at in pairs(self.read_only) do
+    if path:sub(1, #at + 1) == at .. "/" then failed(path .. " cannot be changed: it is in a read-only mount") end
+  end
+end
+
 function Session:write(path, data)
   begin(self, "write", path)
+  check_change(self, path)
   self.files[path] = data
 end
 
 function Session:remove(path)
   begin(self, "remove", path)
+  check_change(self, path)
   self.files[path] = nil
 end
 
@@ -93,6 +101,13 @@ function Session:list(path, options)
   return list
 end
 
+-- Only `write` and `remove` mind a mount that is read-only.
+function Session:mount(files, at, options)
+  begin(self, "mount", at)
+  for name, data in pairs(files) do self.files[at .. "/" .. name] = data end
+  if options and options.read_only then self.read_only[at] = true end
+end
+
 function Session:exec(command, options)
   begin(self, "exec", "/" .. command)
   return self.commands(command, options)
@@ -107,7 +122,8 @@ end
 --- A session with these files: path -> content.
 ---@param files? table<string, string>
 function M.session(files)
-  return setmetatable({ files = files or {}, sizes = {}, calls = {}, executor = "unavailable" }, Session)
+  return setmetatable({ files = files or {}, sizes = {}, read_only = {}, calls = {}, executor = "unavailable" },
+    Session)
 end
 
 --- A sandbox whose sessions are all this one.
