@@ -123,15 +123,21 @@ local function check_tool_references(problems, path, list, tool_ids)
   end
 end
 
--- The reason and the path are those of reference B, BUILD-4.
+-- The given order, without what was wrong.
+local function kept(list)
+  local names_given = {}
+  for _, name in ipairs(list or {}) do names_given[#names_given + 1] = name or nil end
+  return names_given
+end
+
+-- The reason and the path are those of reference B, BUILD-4. Takes what is wrong out of the list.
 local function check_skill_references(problems, path, list, skill_ids)
   local seen, at = {}, fields.at(path, "skills")
-  for _, id in ipairs(list) do
-    if id and seen[id] then
-      problems:add(at, "invalid_agent", ('the skill "%s" is listed twice'):format(id), id)
-    elseif id and not skill_ids[id] then
-      problems:add(at, "invalid_agent", ('there is no skill "%s"%s'):format(id,
-        nearest.hint(id, skill_ids.names, "skills")), id)
+  for i, id in ipairs(list) do
+    if id and (seen[id] or not skill_ids[id]) then
+      problems:add(at, "invalid_agent", seen[id] and ('the skill "%s" is listed twice'):format(id)
+        or ('there is no skill "%s"%s'):format(id, nearest.hint(id, skill_ids.names, "skills")), id)
+      list[i] = false
     end
     if id then seen[id] = true end
   end
@@ -151,7 +157,7 @@ local function check_skills(c, path, id, entry, given)
   if not list then return end
   if entry.skills ~= true and c.skills.ids then check_skill_references(c.problems, path, list, c.skills.ids) end
   local is_known = given.builtin_tools == nil or entry.builtin_tools and not has(entry.builtin_tools, false)
-  if #list == 0 or given.run or not is_known or has(entry.builtin_tools, "read") then return end
+  if #kept(list) == 0 or given.run or not is_known or has(entry.builtin_tools, "read") then return end
   c.problems:add(fields.at(path, "skills"), "skill_read_tool_missing",
     'an agent opens its skills with the built-in tool read: builtin_tools = { "read" }', id, "SKILL_MANIFEST_ERROR")
 end
@@ -213,13 +219,6 @@ local function sorted_ids(list)
   for _, id in ipairs(list or {}) do ids[#ids + 1] = id or nil end
   table.sort(ids)
   return ids
-end
-
--- The given order, without what was wrong.
-local function kept(list)
-  local names_given = {}
-  for _, name in ipairs(list or {}) do names_given[#names_given + 1] = name or nil end
-  return names_given
 end
 
 local function settle(entry, id, given, defaults)

@@ -9,6 +9,7 @@ local errors = require "harness.errors"
 local events = require "harness.events"
 local json = require "harness.json"
 local loggers = require "harness.logger"
+local messages = require "harness.messages"
 local permissions = require "harness.permissions"
 local session_sandbox = require "harness.session_sandbox"
 local sessions = require "harness.session"
@@ -163,17 +164,20 @@ local function describe_agent(agent)
   }
 end
 
+-- A copy of diagnostics that stays a list in JSON, also when it is empty.
+local function told(list)
+  return json.array(messages.copy(list))
+end
+
 -- Those that can be used, and those that a lenient reading has left out.
 local function describe_skills(definition)
   local out = each(definition.skills, function(skill)
-    return {
-      name = skill.name, description = skill.description, directory = skill.directory, mount_path = skill.mount_path,
-      license = skill.license, compatibility = skill.compatibility, allowed_tools = skill.allowed_tools,
-      metadata = skill.metadata, trust = skill.trust, source = skill.source, diagnostics = list_of(skill.diagnostics),
-    }
+    local shown = messages.copy(skill)
+    shown.id, shown.diagnostics = nil, told(skill.diagnostics)
+    return shown
   end)
   for id, found in pairs(definition.skipped_skills) do
-    out[id] = { skipped = true, directory = found[1].directory, diagnostics = list_of(found) }
+    out[id] = { skipped = true, directory = found[1].directory, diagnostics = told(found) }
   end
   return out
 end
@@ -200,7 +204,7 @@ function Harness:inspect()
       }
     end),
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
-    skills = describe_skills(def), skill_diagnostics = list_of(def.skill_diagnostics),
+    skills = describe_skills(def), skill_diagnostics = told(def.skill_diagnostics),
     agents = each(def.agents, describe_agent),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }

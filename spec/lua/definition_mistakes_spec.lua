@@ -176,7 +176,8 @@ describe("definition", function()
     { build(with_agent { builtin_tools = { 5 } }), "agents.helper.builtin_tools[1]", "wrong_type" },
     { build(with_agent { builtin_tools = { a = "read" } }), "agents.helper.builtin_tools", "wrong_type" },
     { build(with_agent { builtin_tools = "all" }), "agents.helper.builtin_tools", "wrong_type" },
-    { build(with_agent { skills = { "a" } }), "agents.helper.skills", "not_available" },
+    { build(with_agent { skills = { "a" } }), "agents.helper.skills", "invalid_agent", "a",
+      'there is no skill "a"; there are no skills' },
     { build(with_agent { permissions = { bash = "dney" } }), "agents.helper.permissions.bash", "invalid_agent", "dney",
       'did you mean "deny"?' }, -- more in permissions_spec
     { build(with_agent { context = { compact = true } }), "agents.helper.context", "not_available" },
@@ -215,7 +216,7 @@ describe("definition", function()
       'the model "slow", a fallback of "fast", lacks tool_use' },
 
     { build { mcp = { docs = {} } }, "mcp", "not_available" },
-    { build { skills = { a = {} } }, "skills", "not_available" },
+    { build { skills = { a = {} } }, "skills.a.directory", "wrong_type" },
     { build { memory = 5 }, "memory", "wrong_type" },
     { build { memory = { id = "m" } }, "memory", "wrong_type", nil, "lacks the methods memory_get" },
     { build { memory = make.memory { id = "M" } }, "memory.id", "invalid_memory_adapter" },
