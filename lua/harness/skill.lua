@@ -106,8 +106,7 @@ end
 ---@param one harness.SkillDiagnostic
 ---@return string
 function M.sentence(one)
-  local where = one.directory and ("the skill in %s: "):format(one.directory) or ""
-  return where .. one.message
+  return ("%s: %s"):format(one.directory, one.message)
 end
 
 --- The error of a skill that cannot be used.

@@ -1,6 +1,7 @@
 --- harness-lua inspect FILE: what a harness defines.
 
 local commands = require "harness.cli.command"
+local inspect_skills = require "harness.cli.inspect_skills"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
 
@@ -47,9 +48,10 @@ local function show(out, info)
       #m.fallback > 0 and "; then " .. list(m.fallback) or "")
   end)
   section(out, "tools", info.tools, function(t) return t.description end)
+  inspect_skills.show(out, sorted(info.skills), info.skills, info.skill_diagnostics)
   section(out, "agents", info.agents, function(a)
-    return ("model %s, tools: %s%s"):format(a.model, tools_of(a),
-      a.description and "; " .. a.description or "")
+    return ("model %s, tools: %s%s%s"):format(a.model, tools_of(a),
+      #a.skills > 0 and ", skills: " .. list(a.skills) or "", a.description and "; " .. a.description or "")
   end)
   section(out, "workflows", info.workflows, function(w)
     local parts = { w.version and ("version %s"):format(w.version) }
@@ -65,6 +67,7 @@ end
 local function execute(given, rest, out)
   local harness <close> = load_file.harness(rest[1])
   local info = harness:inspect()
+  inspect_skills.survey(info.skills)
   if given.json then out:write(json.encode(info, { pretty = true }) .. "\n") else show(out, info) end
   return 0
 end
