@@ -102,6 +102,7 @@ int bind_text(lua_State *L);
 int bind_sha256(lua_State *L);
 int bind_yaml(lua_State *L);
 int bind_folder(lua_State *L);
+int bind_sandbox(lua_State *L);
 
 /* Ends all transfers and frees the HTTP client, if there is one. Part of bindings/http.c. */
 void core_close_http(struct core *core);

@@ -482,7 +482,8 @@ static const luaL_Reg PARTS[] = {
     {"grep", bind_grep},   {"relay", bind_relay},   {"ulid", bind_ulid},
     {"sse", bind_sse},     {"http", bind_http},     {"process", bind_process},
     {"store", bind_store}, {"text", bind_text},     {"sha256", bind_sha256},
-    {"yaml", bind_yaml},   {"folder", bind_folder}, {NULL, NULL},
+    {"yaml", bind_yaml},   {"folder", bind_folder}, {"sandbox", bind_sandbox},
+    {NULL, NULL},
 };
 
 static int core_gc(lua_State *L) {
