@@ -51,7 +51,10 @@ local ENTRY <const> = {
 
 -- Where the skill is, or nil after a problem.
 local function source_of(problems, path, given)
-  if type(given) == "string" then given = { directory = given } end
+  if type(given) == "string" then
+    local directory = M.directory(problems, path, given)
+    return directory and { directory = directory }
+  end
   if type(given) ~= "table" then
     problems:wrong_type(path, "the path of a directory, or a table { directory = path }", given)
     return nil
@@ -169,7 +172,7 @@ function M.check(problems, namespace, given)
     if type(key) == "string" or math.type(key) == "integer" then
       local before = #problems.items
       check:take(path, key, given[key])
-      if type(key) == "integer" and #problems.items > before then checked.ids = nil end
+      if math.type(key) == "integer" and #problems.items > before then checked.ids = nil end
     else
       problems:add(path, "wrong_type", "must have the id of a skill as its key, found " .. fields.found(key))
     end

@@ -31,7 +31,8 @@ metadata:
 ]])
     assert.same({
       name = "pdf-tools", description = "Reads and writes PDF.", license = "Apache-2.0",
-      compatibility = "Needs poppler", allowed_tools = "Bash(pdf:*) Read", metadata = { author = "me", version = "1.10", on = "on" },
+      compatibility = "Needs poppler", allowed_tools = "Bash(pdf:*) Read",
+      metadata = { author = "me", version = "1.10", on = "on" },
     }, manifest)
     assert.same({}, found)
   end)
@@ -44,7 +45,7 @@ metadata:
     ["a body with dashes"] = "---\nname: pdf\ndescription: Reads.\n---\n---\nname: other\n---\n",
     ["quotes and spaces"] = "---\nname: ' pdf '\ndescription: \"  Reads. \"\n---\n",
     ["a comment"] = "---\n# said\nname: pdf # beside\ndescription: Reads.\n---\n",
-    ["other fields empty"] = "---\nname: pdf\ndescription: Reads.\nlicense:\nmetadata: ~\ncompatibility:\n---\n",
+    ["other fields empty"] = "---\nname: pdf\ndescription: Reads.\nlicense:\nmetadata: ~\n---\n",
     ["fields in one line"] = "---\n{name: pdf, description: Reads.}\n---\n",
   } do
     it("may have " .. name, function()
@@ -242,7 +243,7 @@ describe("the splitter", function()
     local seed = tonumber(os.getenv "HARNESS_SPEC_SEED") or os.time()
     math.randomseed(seed)
     local split, factor = 0, tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
-    for _ = 1, 50000 // factor do
+    for _ = 1, 20000 // factor do
       local parts = { math.random(4) > 1 and "---" or nil }
       for _ = 1, math.random(0, 12) do parts[#parts + 1] = PIECES[math.random(#PIECES)] end
       local text = table.concat(parts)
@@ -250,6 +251,6 @@ describe("the splitter", function()
       assert.equal(expected(text), block, ("seed %d: %q"):format(seed, text))
       if block then split = split + 1 end
     end
-    assert.is_true(split > 1000 // factor)
+    assert.is_true(split > 400 // factor)
   end)
 end)
