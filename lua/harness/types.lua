@@ -10,6 +10,7 @@
 ---@field schema harness.SchemaModule builders for JSON Schema
 ---@field providers harness.providers model providers, each a function of options
 ---@field storage harness.StorageModule
+---@field discover_skills fun(options?: harness.DiscoveryOptions): harness.FoundSkills, harness.SkillDiagnostic[]
 ---@field testing harness.testing for people who test harnesses and adapters
 ---@field json harness.json exact JSON
 ---@field null userdata JSON's null
@@ -75,6 +76,7 @@
 ---@field name? string default "agent-harness"
 ---@field models table<string, harness.ModelTable>
 ---@field tools? table<string, harness.ToolTable>
+---@field skills? table<string|integer, string|harness.SkillTable> by name; a path is the skill's directory
 ---@field agents? table<string, harness.AgentTable>
 ---@field workflows? table<string, harness.WorkflowTable>
 ---@field storage? table default storage.memory()
@@ -109,6 +111,7 @@
 ---@field output? harness.Schema|table default: a string
 ---@field tools? string[]
 ---@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; default none
+---@field skills? string[]|boolean their ids, in the order of the prompt; true: all; needs the built-in tool read
 ---@field permissions? table<string, harness.Permission> by the id of a tool; default "allow"
 ---@field on_permission? fun(request: harness.PermissionRequest): "allow"|"deny" asked for tools whose mode is "ask"
 ---@field max_steps? integer
@@ -117,6 +120,14 @@
 ---@field budget? harness.Budget
 ---@field description? string
 ---@field run? fun(ctx: harness.AgentContext, input: any): any a hand-written agent
+
+---@alias harness.FoundSkills table<string, harness.SkillTable> by name, for a definition
+
+---@class harness.SkillTable
+---@field directory string with a SKILL.md
+---@field validation_mode? "strict"|"lenient" default "strict"; a lenient one that cannot be used is left out
+---@field trust? "trusted"|"project"|"user" default "trusted"; shown by inspect
+---@field source? string shown by inspect
 
 ---@alias harness.PermissionMode "allow"|"ask"|"deny"
 ---@alias harness.Permission harness.PermissionMode|{ mode?: harness.PermissionMode, allow?: string[], deny?: string[] }
