@@ -14,7 +14,9 @@ local M = {}
 M.MAX_FILES = 5000
 M.MAX_BYTES = 100000000
 
-local SLICE_BYTES <const> = 1 << 20 -- of a file; then others have their turn
+-- After so much has been read others have their turn.
+local SLICE_BYTES <const> = 1 << 20
+local SLICE_FILES <const> = 64
 
 local mounted = setmetatable({}, { __mode = "k" }) -- session of a sandbox -> skill -> true
 
@@ -60,10 +62,10 @@ local function read_all(skill)
   local list, reason, message = M.survey(skill)
   if not list then return refuse(skill, reason, message) end
   local files, since_pause = {}, 0
-  for _, entry in ipairs(list) do
+  for i, entry in ipairs(list) do
     files[entry.name] = read_file(skill, entry)
     since_pause = since_pause + entry.size
-    if since_pause >= SLICE_BYTES then
+    if since_pause >= SLICE_BYTES or i % SLICE_FILES == 0 then
       since_pause = 0
       task.pause()
     end

@@ -1,13 +1,16 @@
 -- lua/harness/skill_mount.lua and skill_catalogue.lua: an agent with skills (reference B 5.4, 5.5).
 local clock = require "spec.support.clock"
+local command = require "spec.support.command"
 local core = require "harness.core"
 local failure = require("spec.support.failure").any
 local harness = require "harness"
+local process = require "harness.process"
 local scripted = require "spec.support.scripted"
 local skill_mount = require "harness.skill_mount"
 local skills = require "spec.support.skills"
 local still = require "spec.support.still"
 local table_sandbox = require "spec.support.table_sandbox"
+local task = require "harness.task"
 
 local CLOSING <const> = [[
 When a task matches a skill, read /skills/<name>/SKILL.md with the read tool before you start, and follow it.
@@ -52,6 +55,7 @@ describe("an agent with skills", function()
       session.mounts = {}
       function session.mount(tree_of, files, at, options)
         table.insert(session.mounts, at .. (options and options.read_only and " read-only" or ""))
+        for _ = 1, 5 do task.pause() end -- as one that waits for a disk does
         return mount(tree_of, files, at, options)
       end
       session.close = function() end -- the spec does
@@ -220,6 +224,70 @@ describe("an agent with skills", function()
     tree:run("mv", "away", "pdf")
     session.agents.helper:run "go"
     assert.equal(1, #model.requests)
+  end)
+
+  -- Calls on_read(name) after each slice of a file that is read meanwhile.
+  local function watched(on_read, fn)
+    local read = core.folder.read
+    local _ <close> = setmetatable({}, { __close = function() core.folder.read = read end })
+    core.folder.read = function(directory, name, ...)
+      local bytes, size, message = read(directory, name, ...)
+      on_read(name)
+      return bytes, size, message
+    end
+    return fn()
+  end
+
+  it("lets others have their turn while files are read", function()
+    tree:run("truncate", "-s", "3M", "pdf/large")
+    tree:run("sh", "-c", "cd pdf && seq -f f%g 100 | xargs touch")
+    local turns, at_slice, seen = 0, {}, {}
+    local ticker = harness.spawn(function()
+      while true do
+        turns = turns + 1
+        task.pause()
+      end
+    end)
+    local h = define { { text = "1" } }
+    watched(function(name)
+      if name == "large" then at_slice[#at_slice + 1] = turns end
+      seen[turns] = (seen[turns] or 0) + 1
+    end, function() h:session("s").agents.helper:run "go" end)
+    ticker:cancel()
+    assert.equal(3, #at_slice)
+    assert.is_true(at_slice[1] < at_slice[2] and at_slice[2] < at_slice[3])
+    for _, reads in pairs(seen) do assert.is_true(reads <= 64) end
+  end)
+
+  it("is refused when a file changes while it is read", function()
+    tree:run("truncate", "-s", "3M", "pdf/large")
+    local h, model = define { { text = "1" } }
+    local session = h:session "s"
+    local err = watched(function(name)
+      if name == "large" then assert(io.open(tree.path .. "/pdf/large", "w")):close() end
+    end, function() return failure(session.agents.helper.run, session.agents.helper, "go") end)
+    assert.same({ "SKILL_MANIFEST_ERROR", "unreadable", 0 }, { err.code, err.meta.reason, #model.requests })
+    assert.matches("was changed while it was read: large", err.message)
+    session.agents.helper:run "go" -- as it is now
+  end)
+
+  it("cannot be given what cannot be read", function()
+    tree:write { ["try.lua"] = [[
+      local skill_mount = require "harness.skill_mount"
+      local function try() return select(3, skill_mount.survey { directory = arg[1] }) end
+      os.execute("chmod 0 " .. arg[1] .. "/data")
+      print(try())
+      os.execute("chmod 700 " .. arg[1] .. "/data; chmod 0 " .. arg[1] .. "/data/blob")
+      print(try(), select(2, require "harness.core".folder.read(arg[1], "data/blob", 0, 1)))
+    ]] }
+    local line = { command.HARNESS_LUA, tree.path .. "/try.lua", tree.path .. "/pdf" }
+    -- root reads everything, but for these capabilities
+    if process.run({ file = "id", args = { "-u" } }).stdout == "0\n" then
+      line = { "setpriv", "--bounding-set=-dac_override,-dac_read_search",
+        "--inh-caps=-dac_override,-dac_read_search", table.unpack(line) }
+    end
+    local result = command.run { program = "env", table.unpack(line) }
+    assert.same({ "cannot be read: data: permission denied\nnil\tEACCES\tpermission denied\n", "" }, { result.stdout, result.stderr })
   end)
 
   it("is refused by a sandbox that cannot mount", function()
