@@ -38,8 +38,11 @@ M.ROOT = "/skills"
 ---@param directory string
 ---@return string
 function M.absolute(directory)
-  if directory:sub(1, 1) ~= "/" then directory = assert(core.folder.real ".") .. "/" .. directory end
-  return files.normalise(directory)
+  if directory:sub(1, 1) == "/" then return files.normalise(directory) end
+  local here, _, why = core.folder.real "."
+  if here then return files.normalise(here .. "/" .. directory) end
+  errors.raise("SKILL_MANIFEST_ERROR", ("%s is a relative path, and the current directory cannot be told: %s"):format(
+    directory, why), { reason = "directory_missing", directory = directory })
 end
 
 -- Why the file cannot be read, as a diagnostic's code and message.

@@ -287,7 +287,8 @@ describe("an agent with skills", function()
         "--inh-caps=-dac_override,-dac_read_search", table.unpack(line) }
     end
     local result = command.run { program = "env", table.unpack(line) }
-    assert.same({ "cannot be read: data: permission denied\nnil\tEACCES\tpermission denied\n", "" }, { result.stdout, result.stderr })
+    assert.same({ "cannot be read: data: permission denied\nnil\tEACCES\tpermission denied\n", "" },
+      { result.stdout, result.stderr })
   end)
 
   it("is refused by a sandbox that cannot mount", function()

@@ -1,4 +1,5 @@
 -- lua/harness/skill.lua: a directory becomes a skill, or it is told why not (reference B 5.2, 5.3).
+local command = require "spec.support.command"
 local core = require "harness.core"
 local skill = require "harness.skill"
 local skills = require "spec.support.skills"
@@ -29,6 +30,13 @@ describe("a skill", function()
     assert.equal(tree.path .. "/pdf", load("./x/..//pdf/").directory)
     local up = core.folder.real("."):gsub("[^/]+", "..")
     assert.equal(tree.path .. "/pdf", skill.load({ directory = up:sub(2) .. tree.path .. "/pdf" }).directory)
+  end)
+
+  it("cannot be relative where there is no current directory", function()
+    local result = command.run { program = "sh", "-c", "mkdir gone; cd gone; rmdir ../gone; exec \"$0\" -e \"$1\"",
+      command.HARNESS_LUA, "print(pcall(require('harness.skill').load, { directory = 'x' }))", cwd = tree.path }
+    assert.matches("^false\tSKILL_MANIFEST_ERROR: x is a relative path, and the current directory cannot be told: no such "
+      .. "file or directory %(directory_missing%)\n$", result.stdout)
   end)
 
   it("may be reached by a link", function()
