@@ -35,8 +35,8 @@ describe("a skill", function()
   it("cannot be relative where there is no current directory", function()
     local result = command.run { program = "sh", "-c", "mkdir gone; cd gone; rmdir ../gone; exec \"$0\" -e \"$1\"",
       command.HARNESS_LUA, "print(pcall(require('harness.skill').load, { directory = 'x' }))", cwd = tree.path }
-    assert.matches("^false\tSKILL_MANIFEST_ERROR: x is a relative path, and the current directory cannot be told: no such "
-      .. "file or directory %(directory_missing%)\n$", result.stdout)
+    assert.matches("^false\tSKILL_MANIFEST_ERROR: x is a relative path, and the current directory cannot be told: no "
+      .. "such file or directory %(directory_missing%)\n$", result.stdout)
   end)
 
   it("may be reached by a link", function()
