@@ -123,6 +123,20 @@ describe("an agent with skills", function()
     session[1]:close()
   end)
 
+  it("reads them beside a directory of the user's, which stays as it is", function()
+    local root <close> = skills.tree { ["a.txt"] = "mine" }
+    local text
+    local h = define({}, { definition = { sandbox = harness.sandbox.directory { root = root.path } }, agent = {
+      builtin_tools = {}, run = function(ctx)
+        text = ctx.sandbox:read "/skills/pdf/scripts/run.sh" .. ctx.sandbox:read "/workspace/a.txt"
+        return failure(ctx.sandbox.write, ctx.sandbox, "/skills/pdf/new", "x").code
+      end,
+    } })
+    assert.equal("SANDBOX_ERROR", h:session("s").agents.helper:run "go")
+    assert.equal("#!/bin/sh\nmine", text)
+    assert.equal("a.txt\n", process.run({ file = "ls", args = { "-A", root.path } }).stdout)
+  end)
+
   it("gets them once a session, whatever changes on disk, and anew in the next", function()
     local own = kept()
     local h = define({ { text = "1" }, { text = "2" }, { text = "3" } }, { definition = { sandbox = own } })
