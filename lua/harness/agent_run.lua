@@ -13,8 +13,6 @@ local json = require "harness.json"
 local messages = require "harness.messages"
 local model = require "harness.model"
 local session_sandbox = require "harness.session_sandbox"
-local skill_catalogue = require "harness.skill_catalogue"
-local skill_mount = require "harness.skill_mount"
 local task = require "harness.task"
 local tools = require "harness.tools"
 
@@ -39,8 +37,8 @@ local function first_messages(run, agent, who, input, options)
   local history = run:history_messages()
   local window = options.history_window or agent.history_window
   local list = messages.complete(messages.window(history, window))
-  local all = core.list(#list + 8)
-  local text = skill_catalogue.append(instructions_of(run, agent, who, input, history), agent.skill_catalogue)
+  local all, text = core.list(#list + 8), instructions_of(run, agent, who, input, history)
+  if agent.skill_catalogue then text = require("harness.skill_catalogue").append(text, agent.skill_catalogue) end
   if text and text ~= "" then all[1] = { role = "system", content = text } end
   table.move(list, 1, #list, #all + 1, all)
   local first_new = #all + 1
@@ -202,7 +200,7 @@ end
 ---@return table[] messages of the turn, to be appended to the history
 function M.run(run, agent, input, options)
   input = invocation.agent_input(agent, input)
-  skill_mount.for_agent(run, agent)
+  if #agent.skills > 0 then require("harness.skill_mount").for_agent(run, agent) end
   local who, budget = invocation.new(run, agent, options), options.budget or agent.budget
   local list, first_new = first_messages(run, agent, who, input, options)
   local driver = setmetatable({ run = run, agent = agent, who = who }, Driver)

@@ -17,7 +17,6 @@ local fields = require "harness.definition_fields"
 local models = require "harness.definition_models"
 local names = require "harness.definition_names"
 local options = require "harness.definition_options"
-local skills = require "harness.definition_skills"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -74,6 +73,12 @@ local function check_models(problems, clean, meant)
   return models.check(problems, clean.models)
 end
 
+-- What a definition without skills does not load.
+local function check_skills(problems, namespace, given)
+  if given == nil then return { skills = {}, skipped = {}, diagnostics = {}, ids = { names = {} } } end
+  return require("harness.definition_skills").check(problems, namespace, given)
+end
+
 ---@class harness.Definition
 ---@field name string
 ---@field models table<string, table> { id, provider, model, capabilities (set), capability_list, defaults,
@@ -112,7 +117,7 @@ function M.check(t)
   c.models, c.aliases = check_models(problems, clean, meant)
   tool_map, c.tool_ids = tools.check(problems, c.namespace, clean.tools, c.defaults)
   if meant.tools then c.tool_ids = nil end
-  c.skills = skills.check(problems, c.namespace, clean.skills)
+  c.skills = check_skills(problems, c.namespace, clean.skills)
   if meant.skills then c.skills.ids = nil end
   local agent_map = agents.check_agents(c, clean.agents)
   local workflow_map = agents.check_workflows(c, clean.workflows)

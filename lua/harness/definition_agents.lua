@@ -6,7 +6,6 @@ local fields = require "harness.definition_fields"
 local names = require "harness.definition_names"
 local nearest = require "harness.nearest"
 local permissions = require "harness.definition_permissions"
-local skill_catalogue = require "harness.skill_catalogue"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -320,7 +319,9 @@ end
 function M.prepare(agents, models, tool_map, skill_map)
   for _, entry in pairs(agents) do
     entry.skills = entry.skills == true and fields.sorted_keys(skill_map) or entry.skills
-    entry.skill_catalogue = skill_catalogue.text(usable_skills(entry.skills, skill_map))
+    if #entry.skills > 0 then
+      entry.skill_catalogue = require("harness.skill_catalogue").text(usable_skills(entry.skills, skill_map))
+    end
     entry.method = method_of(entry, models[entry.model].capabilities)
     entry.text_output = entry.method == "text" or entry.method == "text_stream"
     entry.output_schema = not entry.text_output and entry.output or nil

@@ -161,7 +161,6 @@ function M.check(problems, namespace, given)
     problems = problems, namespace = namespace, skills = {}, skipped = {}, ids = { names = {} }, mounts = {},
   }, Check)
   local checked = { skills = check.skills, skipped = check.skipped, diagnostics = {}, ids = check.ids }
-  if given == nil then return checked end
   if type(given) ~= "table" then
     problems:wrong_type({ "skills" }, "a table id -> directory, or what harness.discover_skills returns", given)
     checked.ids = nil

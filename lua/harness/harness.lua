@@ -13,7 +13,6 @@ local messages = require "harness.messages"
 local permissions = require "harness.permissions"
 local session_sandbox = require "harness.session_sandbox"
 local sessions = require "harness.session"
-local skills = require "harness.skill"
 local storages = require "harness.storage"
 local task = require "harness.task"
 local telemetries = require "harness.telemetry"
@@ -291,7 +290,7 @@ end
 local function log_skills(definition, logger)
   local function tell(list)
     for _, one in ipairs(list) do
-      logger[one.level == "error" and "warn" or "info"](logger, skills.sentence(one),
+      logger[one.level == "error" and "warn" or "info"](logger, require("harness.skill").sentence(one),
         { skill_id = one.skill_name, code = one.code })
     end
   end

@@ -30,10 +30,9 @@ end
 
 --- The instructions of an agent with its catalogue.
 ---@param instructions string?
----@param catalogue string?
----@return string?
+---@param catalogue string
+---@return string
 function M.append(instructions, catalogue)
-  if not catalogue then return instructions end
   if not instructions or instructions == "" then return catalogue end
   return instructions .. "\n\n" .. catalogue
 end

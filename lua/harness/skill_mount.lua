@@ -89,9 +89,8 @@ end
 --- Mounts the skills of an agent that are not in the sandbox of the run's session yet. Each may take
 --- `skill_timeout_ms`.
 ---@param run harness.Run
----@param agent table its definition
+---@param agent table its definition, with skills
 function M.for_agent(run, agent)
-  if #agent.skills == 0 then return end
   local skills = {}
   for i, id in ipairs(agent.skills) do skills[i] = skill_of(run, agent, id) end
   local sandbox = session_sandbox.for_run(run)
