@@ -85,9 +85,12 @@ function Check:refuse(path, id, reason, text, where)
     { directory = where.directory, source = where.source })
 end
 
+-- A lenient one of a list is known by its directory's name.
 function Check:failed(path, id, found, is_lenient)
   if is_lenient then
-    if id then self.skipped[id] = found end
+    id = id or found[1].directory:match "[^/]*$"
+    self:know(id)
+    self.skipped[id] = found
     return
   end
   for _, one in ipairs(found) do

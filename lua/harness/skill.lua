@@ -55,26 +55,23 @@ local function why_unreadable(directory, code, message)
   return "missing_skill_md", "it has no " .. FILE .. (other and ", but a skill.md: the name is in capitals" or "")
 end
 
-local function check_name(given, name, lenient, tell)
+-- A diagnostic, if the name is another one than it must be.
+local function name_mismatch(given, name, lenient)
   local expected, what = given.id, "the key that it has in `skills`"
   if not expected then expected, what = given.directory:match "([^/]*)$", "the name of its directory" end
-  if expected == name then return end
-  tell(lenient and "warn" or "error", "name_mismatch", ('name is "%s", but %s is "%s"'):format(name, what, expected))
+  if expected == name then return nil end
+  return {
+    level = lenient and "warn" or "error", code = "name_mismatch",
+    message = ('name is "%s", but %s is "%s"'):format(name, what, expected),
+  }
 end
 
--- Everything that is found is said of this skill.
+-- Everything that was found is said of this skill.
 local function label(found, given, name)
   for _, one in ipairs(found) do
     one.skill_name, one.directory, one.source = name or given.id, given.directory, given.source
   end
   return found
-end
-
-local function has_error(found)
-  for _, one in ipairs(found) do
-    if one.level == "error" then return true end
-  end
-  return false
 end
 
 --- Reads what is in the directory.
@@ -83,23 +80,20 @@ end
 ---@return harness.SkillDiagnostic[] found
 function M.load(source)
   local given = { directory = M.absolute(source.directory), id = source.id, source = source.source }
-  local lenient, found = source.validation_mode == "lenient", {}
-  local function tell(level, code, message)
-    found[#found + 1] = { level = level, code = code, message = message }
-  end
+  local lenient = source.validation_mode == "lenient"
   local text, code, message = core.folder.read(given.directory, FILE, 0, manifests.MAX_BYTES)
   if not text then
-    tell("error", why_unreadable(given.directory, code, message))
-    return nil, label(found, given)
+    code, message = why_unreadable(given.directory, code, message)
+    return nil, label({ { level = "error", code = code, message = message } }, given)
   end
-  local manifest
-  manifest, found = manifests.parse(text, { lenient = lenient })
+  local manifest, found = manifests.parse(text, { lenient = lenient })
   if not manifest then return nil, label(found, given) end
-  check_name(given, manifest.name, lenient, tell)
-  if has_error(found) then return nil, label(found, given, manifest.name) end
+  found[#found + 1] = name_mismatch(given, manifest.name, lenient)
+  label(found, given, manifest.name)
+  if manifests.has_error(found) then return nil, found end
   local skill = {
     id = given.id or manifest.name, directory = given.directory, mount_path = M.ROOT .. "/" .. manifest.name,
-    trust = source.trust or "trusted", source = given.source, diagnostics = label(found, given, manifest.name),
+    trust = source.trust or "trusted", source = given.source, diagnostics = found,
   }
   for field, value in pairs(manifest) do skill[field] = value end
   return skill, found

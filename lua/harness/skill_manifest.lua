@@ -222,7 +222,10 @@ end
 
 -- ---- all of it ----------------------------------------------------------------------------
 
-local function has_error(found)
+--- Is there an error among what was found?
+---@param found harness.SkillDiagnostic[]
+---@return boolean
+function M.has_error(found)
   for _, one in ipairs(found) do
     if one.level == "error" then return true end
   end
@@ -250,7 +253,7 @@ function M.parse(text, options)
     metadata = reading:metadata(map),
   }
   reading:unknown(map)
-  return not has_error(reading.found) and manifest or nil, reading.found
+  return not M.has_error(reading.found) and manifest or nil, reading.found
 end
 
 return M

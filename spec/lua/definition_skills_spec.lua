@@ -162,6 +162,9 @@ describe("skills of a definition", function()
     assert.same({ "pdf" }, clean.agents.helper.skills)
     assert.same({ "error missing_description" }, skills.codes(clean.skipped_skills.broken))
     assert.same({ "error directory_missing" }, skills.codes(clean.skipped_skills.none))
+    clean = check({ { directory = at "broken", validation_mode = "lenient" } }, { "broken" })
+    assert.same({ { "broken" }, { "error missing_description" } },
+      { clean.agents.helper.skills, skills.codes(clean.skipped_skills.broken) })
   end)
 
   it("that are lenient cannot both be mounted at one place", function()
