@@ -2,9 +2,20 @@
 #ifndef HARNESS_BINDINGS_SANDBOX_H
 #define HARNESS_BINDINGS_SANDBOX_H
 
+#include <lauxlib.h>
 #include <lua.h>
 
 #include "../sandbox/files.h"
+
+/* The userdata of a tree. */
+#define SANDBOX_TREE "harness.files"
+struct sandbox_tree {
+    struct files *files; /* NULL: not opened, or collected */
+};
+
+/* The file calls (sandbox_calls.c), and the classes of what they return. */
+extern const luaL_Reg SANDBOX_CALLS[];
+void sandbox_calls_classes(lua_State *L);
 
 /* The tree of the session at that index of the stack; raises for anything else. */
 struct files *sandbox_session(lua_State *L, int index);

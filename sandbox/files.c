@@ -327,7 +327,7 @@ enum files_error files_mount(struct files *f, const char *at, size_t at_len,
     if (rc != FILES_OK) return rc;
     struct mounting m = {.f = f, .at = &top};
     buf_init(&m.bytes, SIZE_MAX / 2);
-    m.items = malloc((count + 1) * sizeof *m.items);
+    m.items = calloc(count + 1, sizeof *m.items);
     if (!m.items) return FILES_ENOMEM;
     for (size_t i = 0; rc == FILES_OK && i < count; i++) rc = add_item(&m, &files[i]);
     if (rc == FILES_OK && m.count > 1)
@@ -348,11 +348,12 @@ static void free_mounts(struct files_mount *mounts, size_t count) {
 /* NULL: no memory. */
 static struct files_mount *copy_mounts(const struct files_mount *mounts, size_t count) {
     struct files_mount *copy = malloc((count + 1) * sizeof *copy);
-    for (size_t i = 0; copy && i < count; i++) {
+    if (!copy) return NULL;
+    for (size_t i = 0; i < count; i++) {
         copy[i] = (struct files_mount){.path = strdup(mounts[i].path), .len = mounts[i].len};
         if (copy[i].path) continue;
         free_mounts(copy, i);
-        copy = NULL;
+        return NULL;
     }
     return copy;
 }

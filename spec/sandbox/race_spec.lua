@@ -10,7 +10,7 @@ local SECONDS <const> = os.getenv "HARNESS_SOAK" == "full" and 10 or 0.05 -- of 
 local SECRET <const> = "the secret"
 local ENOUGH <const> = 100 -- times so long is waited for what has to be seen
 
--- Renames `real` and `evil` in turn to the name `x`. With `print` it says how often at the end.
+-- Renames `real` and `evil` in turn to the name `x`. 
 local SWAPPER <const> = [[
   local real, evil, x = table.unpack(arg)
   local rename = os.rename
@@ -40,8 +40,9 @@ describe("a race between a check and its use", function()
     local file = assert(io.open(script, "w"))
     file:write(SWAPPER)
     file:close()
-    local swapper <close> = child.start { os.getenv "HARNESS_LUA", script, root .. "/real", root .. "/evil", root .. "/x",
-      ready = "(ready)\n" }
+    local swapper <close> = child.start {
+      os.getenv "HARNESS_LUA", script, root .. "/real", root .. "/evil", root .. "/x", ready = "(ready)\n",
+    }
     session = harness.sandbox.directory { root = root }:open {}
     local counts, started, wanted = {}, os.clock(), { ... }
     local function is_over()
