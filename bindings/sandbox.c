@@ -1,4 +1,5 @@
-/* sandbox.c - core.sandbox: trees of files (sandbox/files.h), and the file calls of sessions on them.
+/* sandbox.c - core.sandbox: trees of files (sandbox/files.h), and the file calls of sessions on
+ * them.
  *
  *     memory(quota_bytes) -> tree
  *     directory{root?, base, quota_bytes?, no_system_names?, uid?, gid?} -> tree | nil, why, reason
@@ -11,8 +12,8 @@
  *     tree:host(make?) -> { private?, workspace?, read_only = { path, ... } } | nil: not on the host
  *     tree:measure() -> bytes        of a tree on the host that others have written to
  *
- * What does not work is raised as SANDBOX_ERROR: meta.reason, meta.path, meta.error (ENOENT, ...). Wrong arguments are
- * VALIDATION_ERROR, where = "sandbox". */
+ * What does not work is raised as SANDBOX_ERROR: meta.reason, meta.path, meta.error (ENOENT,
+ * ...). Wrong arguments are VALIDATION_ERROR, where = "sandbox". */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>

@@ -21,7 +21,8 @@ void sandbox_calls_classes(lua_State *L);
 struct files *sandbox_session(lua_State *L, int index);
 /* The path that is the second argument. */
 const char *sandbox_check_path(lua_State *L, size_t *len);
-/* Raises what a call returned, unless it is FILES_OK. path NULL: the call was about the whole tree. */
+/* Raises what a call returned, unless it is FILES_OK. path NULL: the call was about the whole
+ * tree. */
 void sandbox_check(lua_State *L, struct files *f, enum files_error rc, const char *path,
                    size_t len);
 /* Raises VALIDATION_ERROR, where = "sandbox". */

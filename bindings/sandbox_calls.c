@@ -56,7 +56,8 @@ static void show_path(const char *path, size_t len, char out[SHOWN_PATH + 8]) {
     out[n] = '\0';
 }
 
-/* Raises what a call returned, unless it is FILES_OK. path NULL: the call was about the whole tree. */
+/* Raises what a call returned, unless it is FILES_OK. path NULL: the call was about the whole
+ * tree. */
 void sandbox_check(lua_State *L, struct files *f, enum files_error rc, const char *path,
                    size_t len) {
     char shown[SHOWN_PATH + 8], text[FILES_DETAIL_SIZE];

@@ -1,6 +1,6 @@
-/* files_directory_remove.c - a few directories are open at a time. What lies deeper than that is first
- * moved up to the top, where its turn comes: so neither the depth of a tree nor the length of its paths
- * matter. */
+/* files_directory_remove.c - a few directories are open at a time. What lies deeper than that is
+ * first moved up to the top, where its turn comes: so neither the depth of a tree nor the length
+ * of its paths matter. */
 #include "files_directory_remove.h"
 
 #include <dirent.h>

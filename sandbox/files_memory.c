@@ -1,8 +1,8 @@
-/* files_memory.c - a persistent tree (Driscoll, Sarnak, Sleator and Tarjan, 1989): a snapshot is one more
- * reference to the root, and a change copies the shared directories on its way.
+/* files_memory.c - a persistent tree (Driscoll, Sarnak, Sleator and Tarjan, 1989): a snapshot is
+ * one more reference to the root, and a change copies the shared directories on its way.
  *
- * A call first finds out whether it is allowed, then gets all memory that it needs, then changes the
- * tree, which cannot fail any more. */
+ * A call first finds out whether it is allowed, then gets all memory that it needs, then changes
+ * the tree, which cannot fail any more. */
 #include "files_memory.h"
 
 #include <stdlib.h>
@@ -172,7 +172,7 @@ static enum files_error check_quota(const struct memory_files *m, uint64_t bytes
                       (unsigned long long)bytes, (unsigned long long)m->quota_bytes);
 }
 
-/* Puts an item into new directories for the names that are missing before it: the outermost node. */
+/* Puts an item into new directories for the names that are missing before it: the outermost. */
 static struct node *wrap(const struct change *c, struct node *item, uint64_t now_ms) {
     size_t end = c->len - item->name_len - 1;
     while (item && c->missing_at < end) {
@@ -192,7 +192,8 @@ static struct node *wrap(const struct change *c, struct node *item, uint64_t now
     return item;
 }
 
-/* Makes the directories on the way our own: the last one, and the trail has them all. NULL: no memory. */
+/* Makes the directories on the way our own: the last one, and the trail has them all. NULL: no
+ * memory. */
 static struct node *own_trail(const struct change *c, struct node *trail[DEPTH_MAX]) {
     struct node *last = NULL;
     struct names names = {.path = c->path, .len = c->len};
@@ -216,7 +217,8 @@ static void account(struct node *const *trail, size_t count, uint64_t bytes, uin
     }
 }
 
-/* Puts a new file or directory at the path, in the place of c->old if there is one. Takes the item. */
+/* Puts a new file or directory at the path, in the place of c->old if there is one. Takes the
+ * item. */
 static enum files_error put(const struct change *c, struct node *item, uint64_t now_ms) {
     struct node *trail[DEPTH_MAX];
     item = wrap(c, item, now_ms);

@@ -1,5 +1,5 @@
-/* files_memory_node.c - a directory is a sorted array of pointers. Freeing does not recurse: what is to be
- * freed waits in a list that is threaded through the nodes themselves. */
+/* files_memory_node.c - a directory is a sorted array of pointers. Freeing does not recurse: what
+ * is to be freed waits in a list that is threaded through the nodes themselves. */
 #include "files_memory_node.h"
 
 #include <stdlib.h>

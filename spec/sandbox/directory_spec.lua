@@ -274,7 +274,8 @@ describe("directory", function()
     local session = sandbox_sessions.new(tree, {})
     sessions[#sessions + 1] = session
     for _, path in ipairs {
-      "/usr/bin/x", "/bin", "/sbin/a", "/lib/a", "/lib64", "/etc/passwd", "/proc/self", "/dev/null", "/sys/a", "/run/a", "/var/a", "/workspace/../etc/a", "/workspace/hosts", "/workspace/usr/x",
+      "/usr/bin/x", "/bin", "/sbin/a", "/lib/a", "/lib64", "/etc/passwd", "/proc/self", "/dev/null", "/sys/a",
+      "/run/a", "/var/a", "/workspace/../etc/a", "/workspace/hosts", "/workspace/usr/x",
     } do
       local why, name = reason(session, "read", path)
       assert.same({ "invalid_path", "EPERM" }, { why, name }, path)
@@ -299,6 +300,20 @@ describe("directory", function()
     local private = tree:host().private
     assert.equal("65534 65534 65534", sh(root, "stat -c %u . new new/a | xargs"))
     assert.equal("65534 65534 65534 65534 65534", sh(private, "stat -c %u . notes notes/b skills/s skills/s/c | xargs"))
+    -- nor can calls do what that user could not
+    sh(root, "echo 1 > secret; chmod 600 secret; mkdir locked; chmod 700 locked")
+    for _, call in ipairs { { "read", "/workspace/secret" }, { "write", "/workspace/locked/a", "1" } } do
+      local why, _, err = reason(session, table.unpack(call))
+      assert.equal("fs_failed", why)
+      assert.matches("Permission denied", err.message)
+    end
+    assert.equal("fs_failed", (reason(session, "snapshot")))
+    sh(root, "rm -r secret locked")
+    local snapshot = session:snapshot()
+    session:write("/workspace/new/a", "2")
+    session:restore(snapshot)
+    assert.equal("1", session:read "/workspace/new/a")
+    assert.equal("65534", sh(root, "stat -c %u new/a"))
     -- and that user gets there, although the directories above are ours
     assert.equal("1", sh("/", ("setpriv --reuid 65534 --regid 65534 --clear-groups cat %s/notes/b"):format(private)))
   end)

@@ -10,7 +10,7 @@ local SECONDS <const> = os.getenv "HARNESS_SOAK" == "full" and 10 or 0.05 -- of 
 local SECRET <const> = "the secret"
 local ENOUGH <const> = 100 -- times so long is waited for what has to be seen
 
--- Renames `real` and `evil` in turn to the name `x`. 
+-- Renames `real` and `evil` in turn to the name `x`.
 local SWAPPER <const> = [[
   local real, evil, x = table.unpack(arg)
   local rename = os.rename
