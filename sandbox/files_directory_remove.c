@@ -46,7 +46,7 @@ static int open_closed(int parent, const char *name) {
 
 /* Goes into a directory: 0 or an errno. */
 static int enter(struct removal *r, int parent, const char *name) {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == EACCES && r->force) fd = open_closed(parent, name);
     if (fd < 0) return errno;
     struct stat st;

@@ -253,7 +253,7 @@ describe("directory", function()
   end)
 
   it("never opens special files", function()
-    local session = session_on { "mkfifo fifo", "ln -s fifo link", "mkdir d", "mkfifo d/f" }
+    local session, root = session_on { "mkfifo fifo", "ln -s fifo link", "mkdir d", "mkfifo d/f" }
     for _, path in ipairs { "/workspace/fifo", "/workspace/link", "/workspace/d/f" } do
       for _, method in ipairs { "read", "write" } do
         local why, _, err = reason(session, method, path, "x")
@@ -261,6 +261,13 @@ describe("directory", function()
         assert.matches("neither a file nor a directory", err.message)
       end
     end
+    -- Whoever waits to write into it has not been woken: the first one to read gets it all.
+    local writer = assert(io.popen(("cd %s; echo $$; exec echo written > fifo"):format(root)))
+    local pid = writer:read "l"
+    sh("/", ("until grep -q ' S ' /proc/%s/stat; do :; done"):format(pid)) -- it waits for a reader
+    for _ = 1, 50 do pcall(session.read, session, "/workspace/fifo") end
+    assert.equal("written", sh(root, "timeout 5 cat fifo"))
+    writer:close()
     assert.equal("other", session:stat("/workspace/fifo").kind)
     assert.equal("other", session:list("/workspace/d")[1].kind)
     session:remove "/workspace/fifo"
