@@ -33,7 +33,7 @@ C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
 # What is in everything; the command, the embedding library and the module for a stock Lua add theirs.
 ENDS      := $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(OBJ)/bindings/luaopen.o $(filter $(OBJ)/bindings/embed%,$(O_FILES))
-COMMON    := $(filter-out $(ENDS),$(O_FILES)) $(OBJ)/modules_data.o
+COMMON    := $(filter-out $(ENDS),$(O_FILES)) $(OBJ)/modules_data.o $(OBJ)/jail_data.o
 EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
 ABI       := 0
 # The cov build counts lines of Lua too.
@@ -67,6 +67,35 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packag
 	$(Q)sh bindings/embed.sh $(EMBEDDED) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
 
+# harness-jail, a program of its own without anything of the engine's; the library holds it as bytes
+# (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so without
+# sanitizers, whose runtimes are not for such programs.
+JAIL_C      := $(wildcard sandbox/jail/*.c)
+JAIL_O      := $(JAIL_C:%.c=$(OBJ)/%.o)
+JAIL_PKGS   := libseccomp lua5.4
+JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filter strict,$(VARIANT)),-Werror) \
+  $(if $(filter fuzz,$(VARIANT)),-w) -I$(OBJ)/sandbox/jail $(shell pkg-config --cflags $(JAIL_PKGS))
+
+# The seccomp filter is compiled here, not at each start.
+$(OBJ)/sandbox/jail/filter_data.h: sandbox/jail/filter/rules.c Makefile | packages
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(JAIL_CFLAGS) -o $(OBJ)/jail-filter $< $(shell pkg-config --libs libseccomp)
+	$(Q)$(OBJ)/jail-filter > $@.new && mv $@.new $@
+
+$(JAIL_O): $(OBJ)/%.o: %.c $(OBJ)/sandbox/jail/filter_data.h Makefile | packages
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/harness-jail: $(JAIL_O)
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) -static -s -Wl,--gc-sections -o $@ $^ $(shell pkg-config --static --libs lua5.4)
+
+$(OBJ)/jail_data.o: $(OBJ)/harness-jail
+	$(Q)printf '%s\n' '.section .rodata' '.global jail_program, jail_program_size' '.hidden jail_program, jail_program_size' \
+	  '.balign 16' 'jail_program: .incbin "$<"' '1: .balign 8' 'jail_program_size: .quad 1b - jail_program' \
+	  '.section .note.GNU-stack,"",%progbits' | $(CC) -c -x assembler -o $@ -
+
 libraries: $(OUT)/libharness.a $(OUT)/libharness.so $(OUT)/harness/core.so $(OUT)/harness.pc
 	@:
 
@@ -99,8 +128,14 @@ $(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
 
 # C programs that embed the engine, for specs and as examples.
 PROGRAMS := $(patsubst %.c,$(OUT)/%,$(wildcard spec/embed/*.c examples/*.c))
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe
 	@:
+
+# Runs inside of sandboxes, where nothing of ours is.
+$(OUT)/spec/sandbox/probe: spec/sandbox/probe.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(if $(filter strict,$(VARIANT)),-Werror) -O1 -static -o $@ $<
 
 $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	@mkdir -p $(@D)
@@ -116,7 +151,7 @@ build/fuzz/libfuzzed.a: $(COMMON)
 	$(Q)ar rcs $@ $^
 
 packages:
-	@pkg-config --exists $(PKGS) || { \
+	@pkg-config --exists $(PKGS) $(JAIL_PKGS) || { \
 	  echo "libraries are missing; install them with: spec/support/setup.sh build" >&2; exit 1; }
 
 demo: ## the main job: an agent with tools, streamed to the terminal
@@ -176,7 +211,7 @@ coverage: ## lines and branches that the specs reach
 	@spec/support/coverage.sh $(SPEC)
 
 format: ## lay the C files out as .clang-format says
-	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c spec/embed/*.[ch] examples/*.c)
+	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] sandbox/jail/*.[ch] sandbox/jail/filter/*.[ch] spec/sandbox/*.c spec/fuzz/*.c spec/embed/*.[ch] examples/*.c)
 
 # Where things go; DESTDIR= goes before all of it, for packagers.
 AT     := $(DESTDIR)$(PREFIX)
@@ -220,6 +255,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
--include $(O_FILES:.o=.d)
+-include $(O_FILES:.o=.d) $(JAIL_O:.o=.d)
 .PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
         uninstall clean help

@@ -478,11 +478,22 @@ static const luaL_Reg FUNCTIONS[] = {
 };
 
 static const luaL_Reg PARTS[] = {
-    {"json", bind_json},   {"schema", bind_schema}, {"glob", bind_glob},
-    {"grep", bind_grep},   {"relay", bind_relay},   {"ulid", bind_ulid},
-    {"sse", bind_sse},     {"http", bind_http},     {"process", bind_process},
-    {"store", bind_store}, {"text", bind_text},     {"sha256", bind_sha256},
-    {"yaml", bind_yaml},   {"folder", bind_folder}, {"sandbox", bind_sandbox},
+    {"json", bind_json},
+    {"schema", bind_schema},
+    {"glob", bind_glob},
+    {"grep", bind_grep},
+    {"relay", bind_relay},
+    {"ulid", bind_ulid},
+    {"sse", bind_sse},
+    {"http", bind_http},
+    {"process", bind_process},
+    {"store", bind_store},
+    {"text", bind_text},
+    {"sha256", bind_sha256},
+    {"yaml", bind_yaml},
+    {"folder", bind_folder},
+    {"jail", bind_jail},
+    {"sandbox", bind_sandbox},
     {NULL, NULL},
 };
 

@@ -268,20 +268,14 @@ function M.check_agents(c, agents)
   end))
 end
 
----Built-in tools and skills need a sandbox: without one they are a problem.
----@param problems harness.Problems
+---Has one of the agents built-in tools or skills, which need a sandbox?
 ---@param agents table<string, table> clean
-function M.check_sandbox(problems, agents)
-  for _, id in ipairs(fields.sorted_keys(agents)) do
-    local agent = agents[id]
-    if #agent.builtin_tools > 0 then
-      problems:add({ "agents", id, "builtin_tools" }, "missing_sandbox",
-        "built-in tools work in a sandbox: give `sandbox` in the definition", id)
-    elseif agent.skills == true or #agent.skills > 0 then
-      problems:add({ "agents", id, "skills" }, "missing_sandbox",
-        "skills are mounted in a sandbox: give `sandbox` in the definition", id)
-    end
+---@return boolean
+function M.need_sandbox(agents)
+  for _, agent in pairs(agents) do
+    if #agent.builtin_tools > 0 or agent.skills == true or #agent.skills > 0 then return true end
   end
+  return false
 end
 
 -- How the model is asked for the output: as text where it is a string, else as an object of the schema

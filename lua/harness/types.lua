@@ -11,7 +11,7 @@
 ---@field providers harness.providers model providers, each a function of options
 ---@field storage harness.StorageModule
 ---@field discover_skills fun(options?: harness.DiscoveryOptions): harness.FoundSkills, harness.SkillDiagnostic[]
----@field sandbox harness.sandbox where agents work: memory(options), directory(options)
+---@field sandbox harness.sandbox where agents work: memory(options), directory(options), bash(options), auto(options)
 ---@field testing harness.testing for people who test harnesses and adapters
 ---@field json harness.json exact JSON
 ---@field null userdata JSON's null
@@ -82,7 +82,7 @@
 ---@field workflows? table<string, harness.WorkflowTable>
 ---@field storage? table default storage.memory()
 ---@field memory? harness.MemoryAdapter for memory, when not the storage
----@field sandbox? harness.Sandbox where built-in tools work: one of harness.sandbox, or a table with open
+---@field sandbox? harness.Sandbox where tools work: one of harness.sandbox, or a table with open; default auto()
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable
 ---@field logger? table with the methods of harness.Logger

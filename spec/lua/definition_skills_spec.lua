@@ -138,11 +138,15 @@ describe("skills of a definition", function()
     assert.same({ 1, "unknown_reference" }, { #err.meta.problems, err.meta.reason })
   end)
 
-  it("need a sandbox", function()
-    local err = failure(definition.check, build {
-      skills = { pdf = at "pdf" }, agents = { helper = definitions.agent { run = print, skills = { "pdf" } } },
-    })
-    assert.same({ "missing_sandbox", "agents.helper.skills" }, { err.meta.reason, err.meta.path })
+  it("need a sandbox: there is the default one", function()
+    local function sandbox_of(skills)
+      return definition.check(build {
+        skills = { pdf = at "pdf" }, agents = { helper = definitions.agent { run = print, skills = skills } },
+      }).sandbox
+    end
+    assert.is_truthy(sandbox_of { "pdf" })
+    assert.is_truthy(sandbox_of(true))
+    assert.is_nil(sandbox_of {})
   end)
 
   it("of an agent are in its order, or all of them in byte order", function()

@@ -1,4 +1,4 @@
---- harness-lua inspect FILE: what a harness defines.
+--- harness-lua inspect FILE: what a harness defines, and what isolation its sandbox has on this machine.
 
 local commands = require "harness.cli.command"
 local inspect_skills = require "harness.cli.inspect_skills"
@@ -7,7 +7,7 @@ local load_file = require "harness.cli.load"
 
 local USAGE <const> = [=[
 usage: %s inspect FILE [--json]
-  FILE returns a harness
+  FILE returns a harness; the isolation of its sandbox is tried
   --json            the same as JSON, with everything that is known
 ]=]
 
@@ -64,11 +64,25 @@ local function show(out, info)
   end
 end
 
+-- What isolation is in force here: it is tried, since much of it depends on the machine.
+local function show_sandbox(out, sandbox)
+  if not sandbox then return end
+  out:write "sandbox\n"
+  for _, line in ipairs(require("harness.sandbox.machine").report(sandbox)) do
+    out:write(("  %-20s %s\n"):format(line[1], line[2]))
+  end
+end
+
 local function execute(given, rest, out)
   local harness <close> = load_file.harness(rest[1])
   local info = harness:inspect()
   inspect_skills.survey(info.skills)
-  if given.json then out:write(json.encode(info, { pretty = true }) .. "\n") else show(out, info) end
+  if given.json then
+    out:write(json.encode(info, { pretty = true }) .. "\n")
+  else
+    show(out, info)
+    show_sandbox(out, harness.definition.sandbox)
+  end
   return 0
 end
 

@@ -3,12 +3,13 @@
 local errors = require "harness.errors"
 local nearest = require "harness.nearest"
 
-local AVAILABLE <const> = { memory = true, directory = true }
-local LATER <const> = { bash = true, auto = true }
+local AVAILABLE <const> = { memory = true, directory = true, bash = true, auto = true }
 
 ---@class harness.sandbox
 ---@field memory fun(options?: harness.MemorySandboxOptions): harness.Sandbox
 ---@field directory fun(options?: harness.DirectorySandboxOptions): harness.Sandbox
+---@field bash fun(options?: harness.BashSandboxOptions): harness.Sandbox
+---@field auto fun(options?: harness.BashSandboxOptions): harness.Sandbox
 return setmetatable({}, {
   __index = function(self, name)
     if AVAILABLE[name] then
@@ -20,6 +21,6 @@ return setmetatable({}, {
     for known in pairs(AVAILABLE) do names[#names + 1] = known end
     errors.raise("HARNESS_CONFIG_ERROR", ('there is no sandbox "%s" in this version%s'):format(tostring(name),
       nearest.hint(tostring(name), names, "sandboxes")),
-      { reason = LATER[name] and "not_available" or "unknown_reference", path = "sandbox", id = tostring(name) })
+      { reason = "unknown_reference", path = "sandbox", id = tostring(name) })
   end,
 })
