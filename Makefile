@@ -33,7 +33,7 @@ C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
 # What is in everything; the command, the embedding library and the module for a stock Lua add theirs.
 ENDS      := $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(OBJ)/bindings/luaopen.o $(filter $(OBJ)/bindings/embed%,$(O_FILES))
-COMMON    := $(filter-out $(ENDS),$(O_FILES)) $(OBJ)/modules_data.o
+COMMON    := $(filter-out $(ENDS),$(O_FILES)) $(OBJ)/modules_data.o $(OBJ)/jail_data.o
 EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
 ABI       := 0
 # The cov build counts lines of Lua too.
@@ -66,6 +66,27 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packag
 	$(if $(V),,@echo "  EMBED lua/")
 	$(Q)sh bindings/embed.sh $(EMBEDDED) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
+
+# harness-jail, a program of its own without anything of the engine's; the library holds it as bytes
+# (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so without
+# sanitizers, whose runtimes are not for such programs.
+JAIL_C      := $(wildcard sandbox/jail/*.c)
+JAIL_O      := $(JAIL_C:%.c=$(OBJ)/%.o)
+JAIL_PKGS   := libseccomp lua5.4
+JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filter strict,$(VARIANT)),-Werror) \
+  $(if $(filter fuzz,$(VARIANT)),-w) $(shell pkg-config --cflags $(JAIL_PKGS))
+
+$(JAIL_O): $(OBJ)/%.o: %.c Makefile | packages
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/harness-jail: $(JAIL_O)
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) -static -s -Wl,--gc-sections -o $@ $^ $(shell pkg-config --static --libs $(JAIL_PKGS))
+
+$(OBJ)/jail_data.o: $(OBJ)/harness-jail
+	$(Q)printf '.section .rodata\n.global jail_program, jail_program_end\n.hidden jail_program, jail_program_end\n.balign 16\njail_program:\n.incbin "%s"\njail_program_end:\n.byte 0\n.section .note.GNU-stack,"",%%progbits\n' $< | $(CC) -c -x assembler -o $@ -
 
 libraries: $(OUT)/libharness.a $(OUT)/libharness.so $(OUT)/harness/core.so $(OUT)/harness.pc
 	@:
@@ -116,7 +137,7 @@ build/fuzz/libfuzzed.a: $(COMMON)
 	$(Q)ar rcs $@ $^
 
 packages:
-	@pkg-config --exists $(PKGS) || { \
+	@pkg-config --exists $(PKGS) $(JAIL_PKGS) || { \
 	  echo "libraries are missing; install them with: spec/support/setup.sh build" >&2; exit 1; }
 
 demo: ## the main job: an agent with tools, streamed to the terminal
@@ -220,6 +241,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
--include $(O_FILES:.o=.d)
+-include $(O_FILES:.o=.d) $(JAIL_O:.o=.d)
 .PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
         uninstall clean help

@@ -1,0 +1,99 @@
+/* child.c - the program leads a session of its own, so orders reach what it started, too. We hold
+ * none of its standard streams, or their ends would never be seen. */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "jail.h"
+#include "report.h"
+
+/* In the new process: never returns. */
+static void become(const struct child *child, const sigset_t *mask) {
+    setsid();
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    signal(SIGPIPE, SIG_DFL); /* ignored signals survive execve */
+    if (child->cwd && chdir(child->cwd) != 0) report_failure(child->cwd);
+    if (child->prepare) child->prepare();
+    execvp(child->argv[0], child->argv);
+    report_failure(child->argv[0]);
+}
+
+static void drop_streams(void) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= 2; fd++)
+        if (null < 0 || dup2(null, fd) < 0) close(fd);
+    if (null > 2) close(null);
+}
+
+/* Reaps whatever has ended. True when the program is among it: *status is its. */
+static bool reap(pid_t program, int *status) {
+    bool ended = false;
+    for (;;) {
+        int one;
+        pid_t pid = waitpid(-1, &one, WNOHANG);
+        if (pid < 0 && errno == EINTR) continue;
+        if (pid <= 0) return ended;
+        if (pid != program) continue;
+        *status = one;
+        ended = true;
+    }
+}
+
+/* Passes signals on. False: there will be no more orders. */
+static bool obey(int orders, pid_t program) {
+    unsigned char numbers[16];
+    ssize_t n = read(orders, numbers, sizeof numbers);
+    if (n < 0) return errno == EINTR || errno == EAGAIN;
+    for (ssize_t i = 0; i < n; i++) kill(-program, numbers[i]);
+    return n > 0;
+}
+
+/* Waits for the program's end (true, with its status) or the end of the orders (false). */
+static bool wait_for(const struct child *child, pid_t program, int signals, int *status) {
+    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = child->orders, .events = POLLIN}};
+    for (;;) {
+        if (reap(program, status)) return true;
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) return false;
+        struct signalfd_siginfo info;
+        if (fds[0].revents && read(signals, &info, sizeof info) < 0 && errno != EAGAIN) return false;
+        if (fds[1].revents && !obey(child->orders, program)) return false;
+    }
+}
+
+static int tell(int status) {
+    if (WIFSIGNALED(status)) {
+        report("signal %d", WTERMSIG(status));
+        return 128 + WTERMSIG(status);
+    }
+    report("exit %d", WEXITSTATUS(status));
+    return WEXITSTATUS(status);
+}
+
+int child_run(const struct child *child) {
+    sigset_t all, before, ends;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    sigemptyset(&before); /* whoever started us may have blocked some: the program gets none of that */
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGCHLD);
+    int signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0) report_failure("signalfd");
+    report("started");
+    pid_t program = fork();
+    if (program < 0) report_failure("fork");
+    if (program == 0) become(child, &before);
+    drop_streams();
+    int status = 0;
+    bool ended = wait_for(child, program, signals, &status);
+    if (!ended) kill(program, SIGKILL);
+    int result = ended ? tell(status) : JAIL_FAILED;
+    if (child->end_all) child->end_all();
+    return result;
+}
