@@ -67,16 +67,16 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packag
 	$(Q)sh bindings/embed.sh $(EMBEDDED) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
 
-# harness-jail, a program of its own without anything of the engine's; the library holds it as bytes
-# (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so without
-# sanitizers, whose runtimes are not for such programs.
-JAIL_C      := $(wildcard sandbox/jail/*.c)
-JAIL_O      := $(JAIL_C:%.c=$(OBJ)/%.o)
+# harness-jail, a program of its own without anything of the engine's but the JSON codec; the library
+# holds it as bytes (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so
+# without sanitizers, whose runtimes are not for such programs.
+JAIL_C      := $(wildcard sandbox/jail/*.c) $(wildcard bindings/json*.c) engine/buf.c
+JAIL_O      := $(JAIL_C:%.c=$(OBJ)/jail/%.o)
 JAIL_PKGS   := libseccomp lua5.4
 JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filter strict,$(VARIANT)),-Werror) \
   $(if $(filter fuzz,$(VARIANT)),-w) $(shell pkg-config --cflags $(JAIL_PKGS))
 
-$(JAIL_O): $(OBJ)/%.o: %.c Makefile | packages
+$(JAIL_O): $(OBJ)/jail/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<

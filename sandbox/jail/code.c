@@ -13,6 +13,7 @@
 
 #include "../../bindings/bindings.h"
 #include "../../bindings/json.h"
+#include "jail.h"
 
 enum {
     OPENING_MAX = 4 << 20,   /* memory of the Lua state before a request has said how much */
@@ -266,13 +267,13 @@ int code_main(int argc, char **argv) {
     if (argc > 1) {
         static const char USAGE[] = "harness-jail code takes no arguments\n";
         frame_write(STDERR_FILENO, USAGE, sizeof USAGE - 1);
-        return 2;
+        return JAIL_FAILED;
     }
     struct code code = {.memory_max = OPENING_MAX};
     frame_init(&code.in, CODE_MAX_IN);
     buf_init(&code.printed, CODE_MAX_PRINTED);
     lua_State *L = lua_newstate(code_alloc, &code);
-    if (!L || !code_enter()) return 1;
+    if (!L || !code_enter()) return JAIL_FAILED;
     prepare(L, open_state, 0);
     code.memory_max += REQUEST_ROOM;
     prepare(L, read_request, 2);

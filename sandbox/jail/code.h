@@ -47,10 +47,6 @@ struct code {
 /* The code of a Lua state. */
 struct code *code_of(lua_State *L);
 
-/* `harness-jail code`; argv[0] is the word "code". Returns the exit status: 0 when it has written an
- * end or the other side is gone, 2 for wrong usage. */
-int code_main(int argc, char **argv);
-
 /* ---- code_limits.c ---- */
 
 /* The allocator: refuses what would go beyond memory_max. ud is a struct code. */

@@ -21,10 +21,9 @@ bool frame_take(struct frame_reader *reader, const char **text, size_t *len) {
     struct buf *in = &reader->in;
     buf_consume(in, reader->taken);
     reader->taken = 0;
-    const char *newline =
-        in->len > reader->scanned
-            ? memchr(in->data + reader->scanned, '\n', in->len - reader->scanned)
-            : NULL;
+    const char *newline = in->len > reader->scanned
+                              ? memchr(in->data + reader->scanned, '\n', in->len - reader->scanned)
+                              : NULL;
     if (!newline) {
         reader->scanned = in->len;
         return false;

@@ -26,7 +26,7 @@
 
 enum {
     HOOK_INSTRUCTIONS = 10000,
-    TICK_MS = 100,              /* between the stages */
+    TICK_MS = 100,               /* between the stages */
     OUTSIDE_LUA = 4 * (32 << 20) /* address space for buffers, stack and the program itself */
 };
 
@@ -34,12 +34,6 @@ enum {
 static volatile sig_atomic_t is_late;
 static char late_text[512];
 static size_t late_len;
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1 /* the sanitizer needs more system calls, and terabytes of address space */
-#else
-#define SANITIZED 0
-#endif
 
 void *code_alloc(void *ud, void *block, size_t old_size, size_t size) {
     struct code *code = ud;
@@ -86,11 +80,12 @@ static void on_count(lua_State *L, lua_Debug *debug) {
 }
 
 static bool limit_time(const struct code *code, lua_State *L) {
-    int len = snprintf(late_text, sizeof late_text,
-                       "\n{\"failed\":\"the program has used its %u ms of processor time, the last "
-                       "of it within one call of a library function, such as a pattern that fits in "
-                       "very many ways\",\"reason\":\"cpu\"}\n",
-                       code->cpu_ms);
+    int len =
+        snprintf(late_text, sizeof late_text,
+                 "\n{\"failed\":\"the program has used its %u ms of processor time, the last "
+                 "of it within one call of a library function, such as a pattern that fits in "
+                 "very many ways\",\"reason\":\"cpu\"}\n",
+                 code->cpu_ms);
     late_len = (size_t)len;
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
     struct itimerval timer = {
@@ -111,8 +106,8 @@ static bool limit(int resource, rlim_t most) {
 }
 
 static bool limit_process(const struct code *code) {
-    if (!SANITIZED && !limit(RLIMIT_AS, (rlim_t)code->memory_max + OUTSIDE_LUA)) return false;
-    return limit(RLIMIT_CPU, code->cpu_ms / 1000 + 2) && limit(RLIMIT_CORE, 0) &&
+    return limit(RLIMIT_AS, (rlim_t)code->memory_max + OUTSIDE_LUA) &&
+           limit(RLIMIT_CPU, code->cpu_ms / 1000 + 2) && limit(RLIMIT_CORE, 0) &&
            limit(RLIMIT_FSIZE, 0) && limit(RLIMIT_NOFILE, 3) && limit(RLIMIT_NPROC, 0);
 }
 
@@ -149,5 +144,5 @@ bool code_lock(struct code *code, lua_State *L, const char **what) {
     *what = "the limit of its processor time";
     if (!limit_time(code, L)) return false;
     *what = "the filter of its system calls";
-    return SANITIZED || filter_calls();
+    return filter_calls();
 }

@@ -78,7 +78,7 @@ static void exchange(lua_State *L, struct buf *out, lua_Integer count) {
 static void take_answer(lua_State *L, const char *tool) {
     if (!lua_istable(L, -1)) luaL_error(L, "the answer to a call was not understood");
     if (lua_getfield(L, -1, "error") == LUA_TSTRING)
-        luaL_error(L, "%s failed: %s", tool, lua_tostring(L, -1));
+        luaL_error(L, "tools.%s: %s", tool, lua_tostring(L, -1));
     lua_pop(L, 1);
     lua_getfield(L, -1, "value");
     lua_remove(L, -2);
@@ -170,8 +170,7 @@ void code_set_tools(lua_State *L, int index) {
     int tools = lua_gettop(L);
     lua_newtable(L); /* function or name -> name */
     for (lua_Integer i = 1; i <= n; i++) {
-        if (lua_rawgeti(L, index, i) != LUA_TSTRING)
-            luaL_error(L, "tools must be a list of names");
+        if (lua_rawgeti(L, index, i) != LUA_TSTRING) luaL_error(L, "tools must be a list of names");
         lua_pushvalue(L, -1);
         lua_pushcclosure(L, l_call, 1);
         lua_pushvalue(L, -1);
