@@ -229,7 +229,11 @@ end
 ---@param agents table<string, table> clean
 function M.check_sandbox(problems, agents)
   for _, id in ipairs(fields.sorted_keys(agents)) do
-    if #agents[id].builtin_tools > 0 then
+    local needs_sandbox = false
+    for _, name in ipairs(agents[id].builtin_tools) do
+      needs_sandbox = needs_sandbox or not builtin.traits(name).no_sandbox
+    end
+    if needs_sandbox then
       problems:add({ "agents", id, "builtin_tools" }, "missing_sandbox",
         "built-in tools work in a sandbox: give `sandbox` in the definition", id)
     end
@@ -252,6 +256,19 @@ local function add_tool(entry, tool)
   if not tool.needs_executor then table.insert(entry.file_tool_specs, spec) end
 end
 
+-- What a model is told of `lua` names the other tools that it has, so it is each agent's own.
+local function describe_programs(entry)
+  local describe = require("harness.program_tools").describe
+  for _, key in ipairs { "tool_specs", "file_tool_specs" } do
+    local others, at = {}, nil
+    for i, spec in ipairs(entry[key]) do
+      if spec.name == "lua" then at = i else others[#others + 1] = entry.tool_set[spec.name] end
+    end
+    local spec = entry[key][at]
+    entry[key][at] = { name = spec.name, description = describe(others), parameters = spec.parameters }
+  end
+end
+
 ---Adds what the loop needs of agents that are known to be right: `method` (a capability), `text_output`,
 ---`output_schema`, `tool_set` (id -> tool), `tool_names`, `tool_specs`: what the model is shown, built-in tools
 ---as they are listed, then the others in byte order of the ids; and `file_tool_specs`, the same where the
@@ -267,6 +284,7 @@ function M.prepare(agents, models, tool_map)
     entry.tool_set, entry.tool_names, entry.tool_specs, entry.file_tool_specs = {}, {}, {}, {}
     for _, name in ipairs(entry.builtin_tools) do add_tool(entry, builtin.get(name)) end
     for _, id in ipairs(entry.tools) do add_tool(entry, tool_map[id]) end
+    if entry.tool_set.lua then describe_programs(entry) end
   end
 end
 
