@@ -74,16 +74,22 @@ JAIL_C      := $(wildcard sandbox/jail/*.c) $(wildcard bindings/json*.c) engine/
 JAIL_O      := $(JAIL_C:%.c=$(OBJ)/jail/%.o)
 JAIL_PKGS   := libseccomp lua5.4
 JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filter strict,$(VARIANT)),-Werror) \
-  $(if $(filter fuzz,$(VARIANT)),-w) $(shell pkg-config --cflags $(JAIL_PKGS))
+  $(if $(filter fuzz,$(VARIANT)),-w) -I$(OBJ)/sandbox/jail $(shell pkg-config --cflags $(JAIL_PKGS))
 
-$(JAIL_O): $(OBJ)/jail/%.o: %.c Makefile | packages
+# The seccomp filters are compiled here, not at each start.
+$(OBJ)/sandbox/jail/filter_data.h: sandbox/jail/filter/rules.c Makefile | packages
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(JAIL_CFLAGS) -o $(OBJ)/jail-filter $< $(shell pkg-config --libs libseccomp)
+	$(Q)$(OBJ)/jail-filter > $@.new && mv $@.new $@
+
+$(JAIL_O): $(OBJ)/jail/%.o: %.c $(OBJ)/sandbox/jail/filter_data.h Makefile | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(OBJ)/harness-jail: $(JAIL_O)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) -static -s -Wl,--gc-sections -o $@ $^ $(shell pkg-config --static --libs $(JAIL_PKGS))
+	$(Q)$(CC) -static -s -Wl,--gc-sections -o $@ $^ $(shell pkg-config --static --libs lua5.4)
 
 $(OBJ)/jail_data.o: $(OBJ)/harness-jail
 	$(Q)printf '.section .rodata\n.global jail_program, jail_program_end\n.hidden jail_program, jail_program_end\n.balign 16\njail_program:\n.incbin "%s"\njail_program_end:\n.byte 0\n.section .note.GNU-stack,"",%%progbits\n' $< | $(CC) -c -x assembler -o $@ -

@@ -97,9 +97,15 @@ int bind_http(lua_State *L);
 int bind_sse(lua_State *L);
 int bind_store(lua_State *L);
 int bind_process(lua_State *L);
+int bind_jail(lua_State *L);
 int bind_ulid(lua_State *L);
 int bind_text(lua_State *L);
 int bind_sha256(lua_State *L);
+int bind_sandbox(lua_State *L);
+
+/* The descriptor of an anonymous file (jail.c) on the stack, which keeps it; raises when it is none,
+ * or closed. */
+int bind_file_descriptor(lua_State *L, int index);
 
 /* Ends all transfers and frees the HTTP client, if there is one. Part of bindings/http.c. */
 void core_close_http(struct core *core);

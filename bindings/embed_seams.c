@@ -77,8 +77,9 @@ void harness_http_end(harness_http_transfer *transfer, const char *message) {
 /* ---- processes ----------------------------------------------------------------------------- */
 
 static int process_start(void *self, uv_loop_t *uv, const struct process_options *options,
-                         const int fds[3], struct process *process, int *pid, void **handle) {
+                         const int fds[5], struct process *process, int *pid, void **handle) {
     (void)uv;
+    if (options->is_jail || options->more_count || options->other_user) return UV_ENOTSUP;
     const harness_process *host = self;
     harness_process_request request = {.size = sizeof request,
                                        .file = options->file,

@@ -2,10 +2,11 @@
  *
  *     spawn{file, args?, env?, cwd?, stdin?, stdout?, stderr?} -> process | nil, code, message
  *         args: list, without the name; env: list of "NAME=value"; the streams: "null", "pipe",
- *         "inherit", and for stderr "stdout"
+ *         "inherit", and for stderr "stdout"; jail: true for harness-jail, see engine/process.h;
+ *         fds: list of anonymous files (jail.c) that it gets; uid, gid: who it runs as
  *     running() -> number of processes that have not exited
  *
- *     process:read(stream) -> bytes | nil, "wait" | nil, "end"      stream: "stdout", "stderr"
+ *     process:read(stream) -> bytes | nil, "wait" | nil, "end"      stream: "stdout", "stderr", "report"
  *     process:write(bytes) -> true | nil, "wait" | nil, "closed"
  *     process:ignore(stream)                                        what comes is thrown away
  *     process:close_stdin(), process:kill(signal name), process:stop(), process:close()
@@ -23,8 +24,8 @@
 #define VIEW "harness.process.view"
 #define HOST "harness.process.host"
 
-static const char *const VIEWS[] = {"stdin", "stdout", "stderr", "exit", NULL};
-enum { VIEW_EXIT = 3, VIEW_COUNT = 4 };
+static const char *const VIEWS[] = {"stdin", "stdout", "stderr", "report", "exit", NULL};
+enum { VIEW_EXIT = 4, VIEW_COUNT = 5 };
 
 struct lua_process {
     struct process *process; /* NULL: closed */
@@ -129,10 +130,33 @@ static enum process_mode mode_field(lua_State *L, const char *name, const char *
     return (enum process_mode)mode;
 }
 
+/* The descriptors of options.fds, kept open by the list. */
+static void descriptors_field(lua_State *L, int *fds, struct process_options *options) {
+    options->more_fds = fds;
+    if (lua_getfield(L, 1, "fds") == LUA_TNIL) return;
+    luaL_checktype(L, -1, LUA_TTABLE);
+    size_t count = lua_rawlen(L, -1);
+    if (count > PROCESS_MORE_MAX) luaL_error(L, "process option fds is too long");
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, -1, (lua_Integer)i + 1);
+        fds[i] = bind_file_descriptor(L, -1);
+        lua_pop(L, 1);
+    }
+    options->more_count = count;
+}
+
+static void user_field(lua_State *L, struct process_options *options) {
+    options->other_user = lua_getfield(L, 1, "uid") != LUA_TNIL;
+    if (!options->other_user) return;
+    options->uid = (uint32_t)luaL_checkinteger(L, -1);
+    lua_getfield(L, 1, "gid");
+    options->gid = (uint32_t)luaL_checkinteger(L, -1);
+}
+
 static int spawn(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    luaL_checkstack(L, 16, NULL);
+    luaL_checkstack(L, 24, NULL);
     const struct core_host *hosted = core_get(L)->host;
     if (hosted && hosted->no_signals && !hosted->process) {
         lua_createtable(L, 0, 1);
@@ -150,6 +174,11 @@ static int spawn(lua_State *L) {
     if (lua_getfield(L, 1, "cwd") != LUA_TNIL) options.cwd = check_text(L, -1, "cwd");
     options.args = text_list(L, "args", options.file);
     options.env = text_list(L, "env", NULL);
+    int fds[PROCESS_MORE_MAX];
+    descriptors_field(L, fds, &options);
+    user_field(L, &options);
+    lua_getfield(L, 1, "jail");
+    options.is_jail = lua_toboolean(L, -1);
     options.stdin_mode = mode_field(L, "stdin", "null");
     options.stdout_mode = mode_field(L, "stdout", "pipe");
     options.stderr_mode = mode_field(L, "stderr", "pipe");
@@ -181,8 +210,8 @@ static int push_nothing(lua_State *L, const char *state) {
 }
 
 static enum process_stream check_output(lua_State *L, int arg) {
-    static const char *const OUTPUTS[] = {"stdout", "stderr", NULL};
-    return luaL_checkoption(L, arg, "stdout", OUTPUTS) == 0 ? PROCESS_STDOUT : PROCESS_STDERR;
+    static const char *const OUTPUTS[] = {"stdout", "stderr", "report", NULL};
+    return (enum process_stream)(PROCESS_STDOUT + luaL_checkoption(L, arg, "stdout", OUTPUTS));
 }
 
 static int process_ignore_lua(lua_State *L) {

@@ -17,6 +17,7 @@
 #include "buf.h"
 #include "process_start.h"
 
+enum { OUTPUTS = 3 };
 enum { READ_SIZE = 64 << 10, AFTER_EXIT_MAX = PROCESS_UNREAD_MAX + (256 << 10) };
 
 struct process_host {
@@ -52,8 +53,10 @@ struct process {
     struct pipe_end *input; /* NULL: closed */
     struct buf pending;
     bool input_closing;
-    struct output output[2]; /* of stdout and stderr */
-    struct timer timer;      /* of the drain, or of the KILL after a TERM */
+    struct output output[OUTPUTS]; /* of stdout, stderr, and what a jail reports */
+    int orders;                    /* our end; -1: none */
+    struct timer timer;            /* of the drain, or of the KILL after a TERM */
+    bool is_jail;
     bool stopping;
     bool exited;
     bool done;
@@ -197,9 +200,23 @@ static void on_writable(uv_poll_t *poll, int status, int events) {
 
 static void process_free(struct process *p) {
     buf_free(&p->pending);
-    buf_free(&p->output[0].buf);
-    buf_free(&p->output[1].buf);
+    for (int i = 0; i < OUTPUTS; i++) buf_free(&p->output[i].buf);
     free(p);
+}
+
+static void outputs_end(struct process *p) {
+    for (int i = 0; i < OUTPUTS; i++) end_close(&p->output[i].end);
+}
+
+static bool outputs_have_ended(const struct process *p) {
+    for (int i = 0; i < OUTPUTS; i++)
+        if (p->output[i].end) return false;
+    return true;
+}
+
+static void orders_end(struct process *p) {
+    if (p->orders >= 0) close(p->orders);
+    p->orders = -1;
 }
 
 /* It has exited and been drained. */
@@ -208,8 +225,8 @@ static void become_done(struct process *p) {
     p->done = true;
     timer_stop(host->loop, &p->timer);
     input_end(p);
-    end_close(&p->output[0].end);
-    end_close(&p->output[1].end);
+    outputs_end(p);
+    orders_end(p);
     host->starter.signal(host->starter.self, p->handle, SIGKILL);
     host->starter.release(host->starter.self, p->handle);
     p->handle = NULL;
@@ -229,10 +246,10 @@ static bool group_is_empty(const struct process *p) {
     return kill(-p->pid, 0) != 0 && errno == ESRCH;
 }
 
-/* Done, when it has exited and both outputs have ended. After a TERM the rest of the group keeps
+/* Done, when it has exited and its outputs have ended. After a TERM the rest of the group keeps
  * the time that it was given: the timer of the KILL decides. */
 static void check_done(struct process *p) {
-    if (!p->exited || p->done || p->output[0].end || p->output[1].end) return;
+    if (!p->exited || p->done || !outputs_have_ended(p)) return;
     if (!p->stopping || group_is_empty(p)) become_done(p);
 }
 
@@ -246,40 +263,56 @@ void process_exited(struct process *p, int exit_code, int signal) {
         if (group_is_empty(p) || !timer_running(&p->timer)) p->stopping = false;
         else return;
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < OUTPUTS; i++)
         if (p->output[i].paused && p->output[i].end) start_reading(&p->output[i]);
     int rc = timer_start(p->host->loop, &p->timer, PROCESS_DRAIN_MS, on_drained, p);
     if (rc != 0) become_done(p); /* no memory for a timer: what has not come by now is lost */
     else check_done(p);
 }
 
+static void signal_group(struct process *p, int signum) {
+    if (!p->done) p->host->starter.signal(p->host->starter.self, p->handle, signum);
+}
+
 void process_kill(struct process *p, int signum) {
-    if (p->done) return;
-    p->host->starter.signal(p->host->starter.self, p->handle, signum);
+    if (p->orders < 0) {
+        if (!p->is_jail) signal_group(p, signum);
+        return;
+    }
+    const char order = (char)signum;
+    write_quietly(p->orders, &order, 1); /* fails only when nobody is left to be signalled */
+}
+
+static void ask_to_end(struct process *p) {
+    if (p->is_jail) orders_end(p);
+    else signal_group(p, SIGTERM);
 }
 
 static void on_grace_over(struct timer *timer, void *user) {
     (void)timer;
     struct process *p = user;
-    process_kill(p, SIGKILL);
+    signal_group(p, SIGKILL);
     if (p->exited) become_done(p); /* it was waited for for the sake of its group */
 }
 
 void process_stop(struct process *p) {
     if (p->exited || p->stopping) return;
     p->stopping = true;
-    process_kill(p, SIGTERM);
+    ask_to_end(p);
     if (timer_start(p->host->loop, &p->timer, PROCESS_GRACE_MS, on_grace_over, p) != 0)
-        process_kill(p, SIGKILL);
+        signal_group(p, SIGKILL);
 }
 
 /* ---- spawning ------------------------------------------------------------------------------ */
 
 /* Our ends become pipe_ends; each is taken over even when an earlier one failed. */
-static int watch_streams(struct process *p, struct stream_fds fds[3]) {
-    struct pipe_end **places[] = {&p->input, &p->output[0].end, &p->output[1].end};
+static int watch_streams(struct process *p, struct stream_fds fds[STREAM_FDS]) {
+    struct pipe_end **places[] = {&p->input, &p->output[0].end, &p->output[1].end,
+                                  &p->output[2].end};
     int rc = 0;
-    for (int i = 0; i < 3; i++) {
+    p->orders = fds[STREAM_ORDERS].ours;
+    fds[STREAM_ORDERS].ours = -1;
+    for (int i = 0; i < STREAM_ORDERS; i++) {
         if (fds[i].ours < 0) continue;
         int opened = end_open(p, (enum process_stream)i, fds[i].ours, places[i]);
         fds[i].ours = -1;
@@ -290,20 +323,21 @@ static int watch_streams(struct process *p, struct stream_fds fds[3]) {
 }
 
 static int start(struct process *p, const struct process_options *options) {
-    struct stream_fds fds[3];
+    struct stream_fds fds[STREAM_FDS];
     struct process_starter *starter = &p->host->starter;
     int rc = stream_fds_open(fds, options);
     if (rc == 0) rc = watch_streams(p, fds);
     if (rc == 0) {
-        int child_fds[3] = {fds[0].child, fds[1].child, fds[2].child};
+        int child_fds[STREAM_FDS];
+        for (int i = 0; i < STREAM_FDS; i++) child_fds[i] = fds[i].child;
         rc = starter->start(starter->self, loop_uv(p->host->loop), options, child_fds, p, &p->pid,
                             &p->handle);
     }
     stream_fds_close(fds);
     if (rc == 0) return 0;
     end_close(&p->input);
-    end_close(&p->output[0].end);
-    end_close(&p->output[1].end);
+    outputs_end(p);
+    orders_end(p);
     return rc;
 }
 
@@ -316,8 +350,10 @@ struct process *process_spawn(struct process_host *host, const struct process_op
     p->notify = fn;
     p->user = user;
     buf_init(&p->pending, SIZE_MAX / 2); /* bounded by process_write */
-    buf_init(&p->output[0].buf, SIZE_MAX / 2);
-    buf_init(&p->output[1].buf, SIZE_MAX / 2); /* bounded by room_limit and one read */
+    for (int i = 0; i < OUTPUTS; i++)
+        buf_init(&p->output[i].buf, SIZE_MAX / 2); /* bounded by room_limit and one read */
+    p->is_jail = options->is_jail;
+    p->orders = -1;
     *error = start(p, options);
     if (*error != 0) {
         process_free(p);
@@ -340,8 +376,7 @@ void process_close(struct process *p) {
         return;
     }
     input_end(p);
-    end_close(&p->output[0].end);
-    end_close(&p->output[1].end);
+    outputs_end(p);
     if (p->exited && !p->stopping) become_done(p);
     else process_stop(p);
 }
@@ -443,16 +478,20 @@ static void await_exits(struct process_host *host, uint64_t ms) {
     while (timer.data) uv_run(uv, UV_RUN_NOWAIT);
 }
 
-static void signal_all(struct process_host *host, int signum) {
-    for (struct process *p = host->processes; p; p = p->next) process_kill(p, signum);
+static void ask_all_to_end(struct process_host *host) {
+    for (struct process *p = host->processes; p; p = p->next) ask_to_end(p);
+}
+
+static void kill_all(struct process_host *host) {
+    for (struct process *p = host->processes; p; p = p->next) signal_group(p, SIGKILL);
 }
 
 void process_host_free(struct process_host *host) {
     if (!host) return;
     if (host->running && !host->starter.told_from_outside) {
-        signal_all(host, SIGTERM);
+        ask_all_to_end(host);
         await_exits(host, PROCESS_GRACE_MS);
-        signal_all(host, SIGKILL);
+        kill_all(host);
         await_exits(host, PROCESS_GRACE_MS);
     }
     for (struct process *p = host->processes, *next; p; p = next) {

@@ -36,7 +36,7 @@ enum { PROCESS_DRAIN_MS = 200, PROCESS_GRACE_MS = 2000, PROCESS_UNREAD_MAX = 1 <
 struct process_host;
 struct process;
 
-enum process_stream { PROCESS_STDIN, PROCESS_STDOUT, PROCESS_STDERR };
+enum process_stream { PROCESS_STDIN, PROCESS_STDOUT, PROCESS_STDERR, PROCESS_REPORT };
 
 enum process_mode {
     PROCESS_NULL,    /* /dev/null */
@@ -54,7 +54,18 @@ struct process_options {
     enum process_mode stdin_mode;
     enum process_mode stdout_mode;
     enum process_mode stderr_mode;
+    /* For harness-jail: its descriptor 3 is what it reports on (PROCESS_REPORT), 4 brings it orders:
+     * each byte is a signal for what it runs, the end means that all of it has to end. Then stopping
+     * is the end of the orders instead of a TERM. */
+    bool is_jail;
+    /* Descriptors that it gets, besides, numbered on from 3, or from 5 of a jail. */
+    const int *more_fds;
+    size_t more_count;
+    /* Only for root: who it runs as, without other groups. */
+    bool other_user;
+    uint32_t uid, gid;
 };
+enum { PROCESS_MORE_MAX = 8 };
 
 struct process_result {
     int exit_code; /* 0 when it ended by a signal */
@@ -69,10 +80,12 @@ typedef void (*process_notify_fn)(void *user);
  * helper); ours is uv_spawn. */
 struct process_starter {
     void *self;
-    /* Starts options->file with fds[0..2] as its standard streams (the caller closes its copies),
+    /* Starts options->file with fds[0..2] as its standard streams, for a jail fds[3] and fds[4], too
+     * (-1 otherwise), and options->more_fds (the caller closes its copies),
      * as the leader of a process group. When it has exited, process_exited(process, ...) is called
-     * once, from the loop and not from inside start. *pid is set. Returns 0 or a UV_ error. */
-    int (*start)(void *self, uv_loop_t *uv, const struct process_options *options, const int fds[3],
+     * once, from the loop and not from inside start. *pid is set. Returns 0 or a UV_ error. What it
+     * cannot do of is_jail, more_fds and other_user is UV_ENOTSUP, never left out. */
+    int (*start)(void *self, uv_loop_t *uv, const struct process_options *options, const int fds[5],
                  struct process *process, int *pid, void **handle);
     /* Signals the whole group; also after the leader has exited. */
     void (*signal)(void *self, void *handle, int signum);
@@ -120,9 +133,9 @@ bool process_writable(const struct process *p);
 /* Closes its standard input once what was queued is written. */
 void process_close_stdin(struct process *p);
 
-/* Signals the group; harmless when it is over. */
+/* Signals the group, of a jail what it runs; harmless when it is over. */
 void process_kill(struct process *p, int signum);
-/* TERM now, KILL after PROCESS_GRACE_MS. */
+/* TERM, or the end of its orders, now; KILL after PROCESS_GRACE_MS. */
 void process_stop(struct process *p);
 
 /* True when it has exited and its output was drained; result may be NULL. */

@@ -32,16 +32,18 @@ static int open_stream(struct stream_fds *fds, enum process_mode mode, int numbe
     return 0;
 }
 
-int stream_fds_open(struct stream_fds fds[3], const struct process_options *options) {
-    for (int i = 0; i < 3; i++) fds[i] = (struct stream_fds){.child = -1, .ours = -1};
+int stream_fds_open(struct stream_fds fds[STREAM_FDS], const struct process_options *options) {
+    for (int i = 0; i < STREAM_FDS; i++) fds[i] = (struct stream_fds){.child = -1, .ours = -1};
     int rc = open_stream(&fds[0], options->stdin_mode, STDIN_FILENO, -1);
     if (rc == 0) rc = open_stream(&fds[1], options->stdout_mode, STDOUT_FILENO, -1);
     if (rc == 0) rc = open_stream(&fds[2], options->stderr_mode, STDERR_FILENO, fds[1].child);
+    if (rc == 0 && options->is_jail) rc = open_pipe(&fds[PROCESS_REPORT], false);
+    if (rc == 0 && options->is_jail) rc = open_pipe(&fds[STREAM_ORDERS], true);
     return rc;
 }
 
-void stream_fds_close(struct stream_fds fds[3]) {
-    for (int i = 0; i < 3; i++) {
+void stream_fds_close(struct stream_fds fds[STREAM_FDS]) {
+    for (int i = 0; i < STREAM_FDS; i++) {
         if (fds[i].child >= 0 && !fds[i].borrowed) close(fds[i].child);
         if (fds[i].ours >= 0) close(fds[i].ours);
     }
@@ -72,17 +74,24 @@ static char **unconst(const char *const *list) {
     return cast.to;
 }
 
+static int list_streams(uv_stdio_container_t *stdio, const struct process_options *options,
+                        const int *fds) {
+    int count = 0;
+    for (int i = 0; i < (options->is_jail ? STREAM_FDS : 3); i++) stdio[count++].data.fd = fds[i];
+    for (size_t i = 0; i < options->more_count; i++) stdio[count++].data.fd = options->more_fds[i];
+    for (int i = 0; i < count; i++) stdio[i].flags = UV_INHERIT_FD;
+    return count;
+}
+
 static int child_start(void *self, uv_loop_t *loop, const struct process_options *options,
-                       const int fds[3], struct process *process, int *pid, void **handle) {
+                       const int fds[STREAM_FDS], struct process *process, int *pid,
+                       void **handle) {
     (void)self;
+    if (options->more_count > PROCESS_MORE_MAX) return UV_EINVAL;
     struct child *child = calloc(1, sizeof *child);
     if (!child) return UV_ENOMEM;
     child->process = process;
-    uv_stdio_container_t stdio[3];
-    for (int i = 0; i < 3; i++) {
-        stdio[i].flags = UV_INHERIT_FD;
-        stdio[i].data.fd = fds[i];
-    }
+    uv_stdio_container_t stdio[STREAM_FDS + PROCESS_MORE_MAX];
     uv_process_options_t how = {
         .exit_cb = on_child_exit,
         .file = options->file,
@@ -90,9 +99,12 @@ static int child_start(void *self, uv_loop_t *loop, const struct process_options
         .env = unconst(options->env),
         .cwd = options->cwd,
         .flags = UV_PROCESS_DETACHED, /* setsid: a group of its own */
-        .stdio_count = 3,
+        .stdio_count = list_streams(stdio, options, fds),
         .stdio = stdio,
+        .uid = options->uid,
+        .gid = options->gid,
     };
+    if (options->other_user) how.flags |= UV_PROCESS_SETUID | UV_PROCESS_SETGID;
     int rc = uv_spawn(loop, &child->uv, &how);
     child->uv.data = child;
     if (rc != 0) { /* the handle has to be closed all the same */

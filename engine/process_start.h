@@ -5,6 +5,9 @@
 
 #include "process.h"
 
+/* The standard streams, and what a jail reports on and takes orders from. */
+enum { STREAM_ORDERS = 4, STREAM_FDS = 5 };
+
 /* The child's and our end of one stream; -1: none. */
 struct stream_fds {
     int child;
@@ -13,8 +16,8 @@ struct stream_fds {
 };
 
 /* Opens what the options ask for. Returns 0 or a UV_ error; stream_fds_close in both cases. */
-int stream_fds_open(struct stream_fds fds[3], const struct process_options *options);
-void stream_fds_close(struct stream_fds fds[3]);
+int stream_fds_open(struct stream_fds fds[STREAM_FDS], const struct process_options *options);
+void stream_fds_close(struct stream_fds fds[STREAM_FDS]);
 
 struct process_starter process_uv_starter(void);
 

@@ -50,6 +50,7 @@ local LATE <const> = {
   schema = { "harness.schema" },
   providers = { "harness.providers" },
   storage = { "harness.storage" },
+  sandbox = { "harness.sandbox" },
   testing = { "harness.testing" },
   all = { "harness.join", "all" },
   race = { "harness.join", "race" },
@@ -59,7 +60,7 @@ local LATE <const> = {
 }
 
 -- Names of the design that come with a later version: a clear word instead of a nil.
-local NOT_YET <const> = { discover_skills = true, memory = true, sandbox = true, mcp = true }
+local NOT_YET <const> = { discover_skills = true, memory = true, mcp = true }
 
 return setmetatable(M, {
   __index = function(self, name)

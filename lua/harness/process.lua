@@ -27,6 +27,10 @@ local CLOSE_WAIT_MS <const> = 500 -- what leaving the scope waits for an exit, a
 ---@field stdin? string|true a text to read, or true: what `write` sends; default: nothing
 ---@field stdout? "pipe"|"null"|"inherit" default "pipe"
 ---@field stderr? "pipe"|"null"|"inherit"|"stdout" default "pipe"
+---@field jail? boolean it is harness-jail (engine/process.h)
+---@field fds? userdata[] further files that it gets (core.jail)
+---@field uid? integer who it runs as, with gid; for root
+---@field gid? integer
 
 ---@class harness.Process
 ---@field pid integer
@@ -58,10 +62,11 @@ function M.spawn(options)
   local handle, code, message = core.process.spawn {
     file = options.file, args = options.args, cwd = options.cwd, env = env_list(options.env),
     stdin = options.stdin and "pipe" or "null", stdout = options.stdout, stderr = options.stderr,
+    jail = options.jail, fds = options.fds, uid = options.uid, gid = options.gid,
   }
   if not handle then spawn_failed(options, code, message) end
   local views = {}
-  for _, what in ipairs { "stdin", "stdout", "stderr", "exit" } do views[what] = handle:view(what) end
+  for _, what in ipairs { "stdin", "stdout", "stderr", "report", "exit" } do views[what] = handle:view(what) end
   if text then
     handle:write(text) -- queued, whatever its size; when the child does not read it, that is its choice
     handle:close_stdin()

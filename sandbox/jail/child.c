@@ -4,25 +4,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "jail.h"
 #include "report.h"
 
-/* In the new process: never returns. */
+/* In the new process: never returns. It has our memory until it executes (vfork). */
 static void become(const struct child *child, const sigset_t *mask) {
     setsid();
+    /* Whatever else came down to us is not for it. */
+    if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) report_failure("close_range");
     sigprocmask(SIG_SETMASK, mask, NULL);
     signal(SIGPIPE, SIG_DFL); /* ignored signals survive execve */
-    if (child->cwd && chdir(child->cwd) != 0) report_failure(child->cwd);
+    if (child->cwd && chdir(child->cwd) != 0) report_failure("cwd");
     if (child->prepare) child->prepare();
     execvp(child->argv[0], child->argv);
-    report_failure(child->argv[0]);
+    report_failure("program");
 }
 
 static void drop_streams(void) {
@@ -57,12 +61,14 @@ static bool obey(int orders, pid_t program) {
 
 /* Waits for the program's end (true, with its status) or the end of the orders (false). */
 static bool wait_for(const struct child *child, pid_t program, int signals, int *status) {
-    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = child->orders, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN},
+                            {.fd = child->orders, .events = POLLIN}};
     for (;;) {
         if (reap(program, status)) return true;
         if (poll(fds, 2, -1) < 0 && errno != EINTR) return false;
         struct signalfd_siginfo info;
-        if (fds[0].revents && read(signals, &info, sizeof info) < 0 && errno != EAGAIN) return false;
+        if (fds[0].revents && read(signals, &info, sizeof info) < 0 && errno != EAGAIN)
+            return false;
         if (fds[1].revents && !obey(child->orders, program)) return false;
     }
 }
@@ -80,15 +86,17 @@ int child_run(const struct child *child) {
     sigset_t all, before, ends;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    sigemptyset(&before); /* whoever started us may have blocked some: the program gets none of that */
+    sigemptyset(
+        &before); /* whoever started us may have blocked some: the program gets none of that */
     sigemptyset(&ends);
     sigaddset(&ends, SIGCHLD);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) report_failure("signalfd");
-    report("started");
-    pid_t program = fork();
-    if (program < 0) report_failure("fork");
+    pid_t program = vfork();
+    if (program < 0) report_failure("vfork");
     if (program == 0) become(child, &before);
+    if (report_has_failed()) return JAIL_FAILED; /* it shares our memory, and has told already */
+    report("started");
     drop_streams();
     int status = 0;
     bool ended = wait_for(child, program, signals, &status);

@@ -11,6 +11,7 @@
 #include "jail.h"
 
 static int report_fd = -1;
+static volatile int has_failed;
 
 void report_to(int fd) {
     report_fd = fd;
@@ -36,7 +37,12 @@ void report(const char *format, ...) {
 
 void report_failure(const char *what) {
     int error = errno;
+    has_failed = 1;
     report("error %s: %s", what, strerror(error));
     if (report_fd < 0) dprintf(STDERR_FILENO, "harness-jail: %s: %s\n", what, strerror(error));
     _exit(JAIL_FAILED);
+}
+
+int report_has_failed(void) {
+    return has_failed;
 }

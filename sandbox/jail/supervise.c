@@ -30,7 +30,8 @@ static pid_t parent_of(pid_t pid) {
     close(fd);
     if (n <= 0) return 0;
     text[n] = '\0';
-    const char *after_name = text + n; /* a name may hold anything, parentheses too: the last one counts */
+    const char *after_name =
+        text + n; /* a name may hold anything, parentheses too: the last one counts */
     while (after_name > text && *after_name != ')') after_name--;
     int parent = 0;
     return sscanf(after_name, ") %*c %d", &parent) == 1 ? parent : 0;

@@ -118,6 +118,54 @@ static void lives_on_a_uv_loop(void) {
     CHECK_INT(0, uv_loop_close(&loop));
 }
 
+/* The script of the budget: each run streams 500 pieces, without waiting. */
+static const char BUSY[] =
+    "local harness = require 'harness'\n"
+    "local model = harness.providers.scripted(function() local c = {} for i = 1, 500 do c[i] = 'x' end "
+    "return { chunks = c } end)\n"
+    "return harness.define { models = { m = { provider = model, model = 'm' } },\n"
+    "  agents = { talker = { model = 'm', instructions = 'x' } } }\n";
+
+static void count_turn(uv_prepare_t *handle) {
+    ++*(int *)handle->data;
+}
+
+/* How often the host's loop turns until 50 runs are over. */
+static int turns_with_budget(uint32_t host_pump_us) {
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    int turns = 0;
+    uv_loop_init(&loop);
+    uv_prepare_init(&loop, &prepare);
+    prepare.data = &turns;
+    uv_prepare_start(&prepare, count_turn);
+    uv_unref((uv_handle_t *)&prepare);
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.uv_loop = &loop;
+    options.host_pump_us = host_pump_us;
+    harness_engine *engine = engine_with(&options, BUSY);
+    struct seen *seen = calloc(50, sizeof *seen);
+    for (int i = 0; i < 50; i++) start_seen(engine, NULL, "talker", "\"x\"", &seen[i]);
+    int done = 0;
+    while (done < 50) {
+        uv_run(&loop, UV_RUN_ONCE);
+        done = 0;
+        for (int i = 0; i < 50; i++) done += seen[i].done;
+    }
+    harness_free(engine);
+    uv_close((uv_handle_t *)&prepare, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    CHECK_INT(0, uv_loop_close(&loop));
+    free(seen);
+    return turns;
+}
+
+static void leaves_the_uv_loop_its_turns(void) {
+    int all_at_once = turns_with_budget(60000000);
+    CHECK(all_at_once < 10);
+    CHECK(turns_with_budget(1) > 10 * all_at_once);
+}
+
 static void survives_a_host_that_never_pumps(void) {
     harness_engine *engine = engine_with(NULL, SCRIPT);
     struct seen seen[50] = {0};
@@ -130,12 +178,6 @@ static void survives_a_host_that_never_pumps(void) {
 }
 
 static void keeps_to_its_budget(void) {
-    static const char BUSY[] =
-        "local harness = require 'harness'\n"
-        "local model = harness.providers.scripted(function() local c = {} for i = 1, 500 do c[i] = 'x' end "
-        "return { chunks = c } end)\n"
-        "return harness.define { models = { m = { provider = model, model = 'm' } },\n"
-        "  agents = { talker = { model = 'm', instructions = 'x' } } }\n";
     harness_engine *engine = engine_with(NULL, BUSY);
     struct seen *seen = calloc(200, sizeof *seen);
     for (int i = 0; i < 200; i++) start_seen(engine, NULL, "talker", "\"x\"", &seen[i]);
@@ -196,6 +238,7 @@ static const struct check_case CASES[] = {
     {"lives in an epoll loop", lives_in_an_epoll_loop},
     {"wakes a host that sleeps", wakes_a_host_that_sleeps},
     {"lives on a uv loop of the host", lives_on_a_uv_loop},
+    {"leaves the uv loop of the host its turns", leaves_the_uv_loop_its_turns},
     {"survives a host that never pumps", survives_a_host_that_never_pumps},
     {"keeps to its budget", keeps_to_its_budget},
     {"takes posts from other threads", takes_posts_from_other_threads},

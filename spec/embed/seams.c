@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "check.h"
 
@@ -105,6 +106,36 @@ static void answers_over_the_transport(void) {
     wait_done(engine, &seen);
     CHECK(strcmp(seen.last, "\"Who goes there?\"") == 0);
     harness_free(engine);
+}
+
+/* What the host's transport tells wakes an engine that lives on a uv loop of the host's. */
+static void answers_on_a_uv_loop(void) {
+    static const char *const HEADERS[] = {"content-type", "text/event-stream"};
+    static const char TEXT[] =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Aye\"},\"finish_reason\":\"stop\"}]}\n\n"
+        "data: [DONE]\n\n";
+    struct transport transport = {0};
+    uv_loop_t loop;
+    uv_loop_init(&loop);
+    harness_http http = {.size = sizeof http,
+                         .user = &transport,
+                         .start = transport_start,
+                         .stop = transport_stop,
+                         .resume = transport_resume};
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.uv_loop = &loop;
+    options.http = &http;
+    harness_engine *engine = engine_with(&options, MODEL_SCRIPT);
+    struct seen seen = {0};
+    start_seen(engine, NULL, "guard", "\"hello\"", &seen);
+    while (!transport.started) uv_run(&loop, UV_RUN_ONCE);
+    CHECK_INT(0, harness_http_head(transport.transfer, 200, HEADERS, 1));
+    CHECK_INT(0, harness_http_body(transport.transfer, TEXT, strlen(TEXT)));
+    harness_http_end(transport.transfer, NULL);
+    while (!seen.done) uv_run(&loop, UV_RUN_ONCE);
+    CHECK(strcmp(seen.last, "\"Aye\"") == 0);
+    harness_free(engine);
+    CHECK_INT(0, uv_loop_close(&loop));
 }
 
 static void fails_over_the_transport(void) {
@@ -387,6 +418,7 @@ static void starts_no_children_without_leave(void) {
 
 static const struct check_case CASES[] = {
     {"answers over the host's transport", answers_over_the_transport},
+    {"answers over the host's transport on the host's uv loop", answers_on_a_uv_loop},
     {"tells what fails on the host's transport", fails_over_the_transport},
     {"ends what it refuses of the host's transport", ends_what_it_refuses},
     {"pauses the host's transport", pauses_the_transport},

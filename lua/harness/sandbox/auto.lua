@@ -1,0 +1,15 @@
+--- harness.sandbox.auto(): bash{} where bubblewrap is installed, else memory(). Only its absence is a reason for
+--- memory(); whatever else does not work is raised. It is what a definition gets that names no sandbox.
+
+local errors = require "harness.errors"
+
+---@param given? harness.BashSandboxOptions for bash{}
+---@return harness.Sandbox
+return function(given)
+  local ok, made = pcall(require("harness.sandbox.bash").new, given)
+  if ok then return made end
+  if errors.is(made, "HARNESS_CONFIG_ERROR") and made.meta.reason == "bubblewrap_not_installed" then
+    return require "harness.sandbox.memory"()
+  end
+  error(made, 0)
+end

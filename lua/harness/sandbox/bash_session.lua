@@ -1,0 +1,181 @@
+--- A session of bash{}: the files of a directory tree (session.lua), and commands that see the same tree.
+---
+---     local ended = session:exec("make test", { cwd = "/workspace", timeout_ms = 60000 })
+---     local server = session:spawn("node", { args = { "server.js" } })
+---     server:read "stdout"; server:write "x\n"; server:kill "SIGTERM"; server:wait().exit_code
+---     session:close()                        -- ends all of them
+
+local chain = require "harness.chain"
+local core = require "harness.core"
+local errors = require "harness.errors"
+local jailed = require "harness.sandbox.jailed"
+local join = require "harness.join"
+local options = require "harness.sandbox.command_options"
+local outputs = require "harness.sandbox.output"
+local signals = require "harness.signal"
+local sessions = require "harness.sandbox.session"
+local spawned = require "harness.sandbox.spawned"
+local task = require "harness.task"
+
+local M = {}
+
+local BASH <const> = "/usr/bin/bash"
+
+local Session = setmetatable({}, { __index = sessions.Session })
+Session.__index = Session
+
+Session.executor = "available"
+
+local function closed_error()
+  errors.raise("SANDBOX_ERROR", "the sandbox session was closed", { reason = "session_closed" })
+end
+
+-- ---- where things are --------------------------------------------------------------------------
+
+-- The tree as commands see it; made ready before the first one.
+local function places(self)
+  if self.closed then closed_error() end
+  local host = self[1]:host(true)
+  local user = self.sandbox.user
+  if not self.prepared then
+    local ok, why
+    if user.switched then ok, why = core.jail.prepare(host.private, user.uid, user.gid)
+    else ok, why = core.jail.prepare(host.private) end
+    if not ok then errors.raise("SANDBOX_ERROR", why, { reason = "fs_failed" }) end
+    jailed.hold()
+    self.prepared = true
+  end
+  host.entries = core.jail.entries(host.private)
+  return host
+end
+
+-- ---- running -----------------------------------------------------------------------------------
+
+local function collect(p, stream, most)
+  local kept = outputs.new(most)
+  for bytes in p:chunks(stream) do kept:add(bytes) end
+  return kept
+end
+
+local function meta_of(result)
+  return { reason = "quota_exceeded", stdout = result.stdout, stderr = result.stderr, exit_code = result.exit_code }
+end
+
+-- A command may have written more than fits: what it printed is not lost.
+local function check_quota(self, result)
+  if not self.sandbox.quota_bytes then return end
+  local ok, err = pcall(self[1].measure, self[1])
+  if ok then return end
+  if not errors.is(err, "SANDBOX_ERROR") then error(err, 0) end
+  errors.raise("SANDBOX_ERROR", ("the command has ended with %d, and its files are more than the quota of %d bytes: "
+    .. "remove some"):format(result.exit_code, self.sandbox.quota_bytes), meta_of(result), err)
+end
+
+local function run(self, command, from_ms)
+  local p <close> = jailed.start(self.sandbox, places(self), command)
+  local most = command.limits.output_bytes
+  local kept = join.all {
+    stdout = function() return collect(p, "stdout", most) end,
+    stderr = function() return collect(p, "stderr", most) end,
+  }
+  p:wait()
+  local result = jailed.outcome(p:text "report", command, function() return (kept.stderr:text()) end)
+  result.stdout, result.stdout_truncated_bytes = kept.stdout:text()
+  result.stderr, result.stderr_truncated_bytes = kept.stderr:text()
+  result.duration_ms = core.now_ms() - from_ms
+  check_quota(self, result)
+  return result
+end
+
+-- While the command runs, the signal of its caller reaches it.
+local function follow(child, signal)
+  if not signal then return nil end
+  local token = task.callback(function()
+    core.signal_abort(child.signal, task.cancelled("sandbox", "the command was cancelled", signal.reason))
+  end)
+  local watch = core.signal_watch(signals.handle(signal), token)
+  return setmetatable({}, { __close = function()
+    watch:detach()
+    task.callback_close(token)
+  end })
+end
+
+-- Takes part in what close() ends.
+local function during(self, thing)
+  self.live[thing] = true
+  return setmetatable({}, { __close = function() self.live[thing] = nil end })
+end
+
+--- Runs a command in bash and waits for its end.
+---@param command string
+---@param given? { cwd?: string, env?: table<string, string>, stdin?: string, timeout_ms?: integer,
+---  signal?: harness.Signal, limits?: table }
+---@return { stdout: string, stderr: string, exit_code: integer, signal?: string, duration_ms: integer,
+---  stdout_truncated_bytes?: integer, stderr_truncated_bytes?: integer }
+function Session:exec(command, given)
+  local checked = options.exec(command, given)
+  if self.closed then closed_error() end
+  local limits = options.merge(self.sandbox.limits, checked.limits)
+  local timeout_ms = limits.wall_ms
+  if (checked.timeout_ms or 0) > 0 then timeout_ms = math.min(timeout_ms, checked.timeout_ms) end
+  local caller = task.waiting_task()
+  local child = task.make({ timeout_ms = timeout_ms, scope = "sandbox_run" }, run, self, {
+    args = { BASH, "-c", command }, cwd = checked.cwd, env = checked.env, stdin = checked.stdin, limits = limits,
+  }, core.now_ms())
+  local _ <close> = follow(child, checked.signal)
+  local _ <close> = during(self, child)
+  return (task.join(child, caller))
+end
+
+--- Starts a program that runs on by itself, until it ends or the session is closed.
+---@param command string a program, looked up in PATH
+---@param given? { args?: string[], cwd?: string, env?: table<string, string>, signal?: harness.Signal, limits?: table }
+---@return harness.SpawnedCommand
+function Session:spawn(command, given)
+  local checked = options.spawn(command, given)
+  if self.closed then closed_error() end
+  local args = table.move(checked.args or {}, 1, #(checked.args or {}), 2, { command })
+  return spawned.start(self, places(self), {
+    args = args, cwd = checked.cwd, env = checked.env, stdin = true,
+    limits = options.merge(self.sandbox.limits, checked.limits),
+  }, checked.signal)
+end
+
+-- ---- the end -----------------------------------------------------------------------------------
+
+-- What runs is asked to end; whoever can wait does until it has.
+local function end_live(self)
+  local list = {}
+  for thing in pairs(self.live) do list[#list + 1] = thing end
+  for _, thing in ipairs(list) do thing:cancel(errors.new("OPERATION_CANCELLED", "the sandbox session was closed",
+    { scope = "sandbox", reason = "session_closed" })) end
+  if not (task.current() and chain.can_wait()) then return end
+  for _, thing in ipairs(list) do pcall(thing.await, thing) end
+end
+
+--- Ends all commands, then the tree. May be called twice.
+function Session:close()
+  if self.closed then return end
+  self.closed = true
+  end_live(self)
+  if self.prepared then jailed.release() end
+  self[1]:close()
+end
+
+--- What stands between the commands and this machine.
+---@return table plain data, see machine.lua
+function Session:isolation()
+  return require("harness.sandbox.machine").isolation(self.sandbox)
+end
+
+---@param sandbox table bwrap, user, without, env, directories, limits, quota_bytes
+---@param tree userdata of core.sandbox.directory
+---@param request { session_id?: string }
+---@return harness.SandboxSession
+function M.new(sandbox, tree, request)
+  return setmetatable({
+    tree, session_id = request and request.session_id, sandbox = sandbox, live = {}, closed = false, prepared = false,
+  }, Session)
+end
+
+return M

@@ -1,0 +1,161 @@
+--- The command line of bubblewrap: what a command sees of the machine. One place, so that it can be read in
+--- one sitting.
+---
+---     local args, fds = bwrap.arguments { private, workspace, read_only, limits, env, without }
+---
+--- The / of a command is the private tree of the session, read-only; over it are the system's programs,
+--- read-only, and the parts of the tree that commands may change, each by itself. So nobody inside can
+--- change a name at the top, which is where the next command's mounts go.
+
+local core = require "harness.core"
+
+local M = {}
+
+--- What stands between a command and the machine, by the names that `without` takes.
+M.PROTECTIONS = {
+  "capabilities", "devices", "environment", "hostname", "ipc", "landlock", "network", "pids", "private_root",
+  "read_only_system", "run_as", "seccomp", "session",
+}
+
+M.INSIDE_ID = 1000 -- jail_root.h
+
+-- The system's names in the tree: never bound from it.
+local SYSTEM <const> = {
+  bin = true, dev = true, etc = true, lib = true, lib32 = true, lib64 = true, libx32 = true, proc = true, run = true,
+  sbin = true, sys = true, usr = true, var = true,
+}
+-- Those that are mounts where they are no links into /usr.
+local LIBRARIES <const> = { "bin", "sbin", "lib", "lib32", "lib64", "libx32" }
+local SHM_BYTES <const> = 64 * 1024 * 1024
+
+local Line = {}
+Line.__index = Line
+
+function Line:add(...)
+  for i = 1, select("#", ...) do self[#self + 1] = (select(i, ...)) end
+end
+
+function Line:unless(protection, ...)
+  if not self.without[protection] then self:add(...) end
+end
+
+local function namespaces(line)
+  line:add("--unshare-user", "--unshare-cgroup-try", "--uid", tostring(M.INSIDE_ID), "--gid", tostring(M.INSIDE_ID),
+    "--die-with-parent")
+  line:unless("ipc", "--unshare-ipc")
+  line:unless("network", "--unshare-net")
+  line:unless("hostname", "--unshare-uts", "--hostname", "sandbox")
+  line:unless("pids", "--unshare-pid", "--as-pid-1")
+  line:unless("session", "--new-session")
+  line:add("--cap-drop", "ALL")
+  if line.without.capabilities then line:add("--cap-add", "ALL") end
+end
+
+local function environment(line, env)
+  line:unless("environment", "--clearenv")
+  for _, name in ipairs(env.names) do line:add("--setenv", name, env.values[name]) end
+end
+
+-- The / of the command, and the system's programs.
+local function system(line, private, directories)
+  local bind = line.without.read_only_system and "--bind" or "--ro-bind"
+  if line.without.private_root then
+    line:add("--ro-bind", "/", "/")
+  else
+    line:add(bind, private, "/", bind, "/usr", "/usr")
+    for _, name in ipairs(LIBRARIES) do
+      if directories[name] then line:add(bind, "/" .. name, "/" .. name) end
+    end
+    line:add("--ro-bind-try", "/etc/alternatives", "/etc/alternatives")
+  end
+  line:add("--proc", "/proc")
+  if line.without.devices then
+    line:add("--dev-bind", "/dev", "/dev")
+  else
+    line:add("--dev", "/dev", "--size", tostring(SHM_BYTES), "--tmpfs", "/dev/shm")
+  end
+end
+
+-- Is there a read-only mount at the path or below?
+local function holds_read_only(read_only, path)
+  for _, mount in ipairs(read_only) do
+    if mount == path or mount:sub(1, #path + 1) == path .. "/" then return true end
+  end
+  return false
+end
+
+-- What commands may change: each top-level name of the tree, but for /skills and what is a read-only mount.
+local function writable(places)
+  local list = {}
+  for _, name in ipairs(places.entries) do
+    local path = "/" .. name
+    local is_fixed = SYSTEM[name] or name == "skills" or name == "workspace"
+    for _, mount in ipairs(places.read_only) do is_fixed = is_fixed or mount == path end
+    if not is_fixed then list[#list + 1] = { path = path, host = places.private .. path } end
+  end
+  list[#list + 1] = { path = "/workspace", host = places.workspace or places.private .. "/workspace" }
+  return list
+end
+
+-- A read-only mount inside of what commands may change. The place is opened here, where no link on the way
+-- is followed: a command that runs may have put one there.
+local function nested(line, places, area, fds, first_fd)
+  for _, mount in ipairs(places.read_only) do
+    if mount ~= area.path and mount:sub(1, #area.path + 1) == area.path .. "/" then
+      local file, why = core.jail.beneath(area.host, mount:sub(#area.path + 2))
+      if not file then return nil, ("the read-only mount %s cannot be opened: %s"):format(mount, why) end
+      fds[#fds + 1] = file
+      line:add("--ro-bind", ("/proc/self/fd/%d"):format(first_fd + #fds - 1), mount)
+    end
+  end
+  return true
+end
+
+-- Our own data, should the given root hold it, is not for the command.
+local function hide(line, places)
+  local workspace = places.workspace
+  if not workspace then return end
+  local below = places.private:sub(1, #workspace + 1) == workspace .. "/" and places.private:sub(#workspace + 2)
+    or workspace == "/" and places.private:sub(2)
+  if below then line:add("--tmpfs", "/workspace/" .. (below:match "^(.-harness%-lua%-%d+)/" or below)) end
+end
+
+---@class harness.JailPlaces
+---@field private string the private tree, on the host
+---@field workspace? string the given root, on the host
+---@field read_only string[] read-only mounts, paths of the tree
+---@field entries string[] the top-level names of the private tree
+
+---@class harness.BwrapOptions
+---@field places harness.JailPlaces
+---@field env { names: string[], values: table<string, string> }
+---@field without table<string, true>
+---@field directories table<string, true> top-level names of the system that are no links
+---@field first_fd integer the number that the first of fds has in the child
+
+--- Everything before the program: for --args, so that nothing of it shows in a list of processes.
+---@param options harness.BwrapOptions
+---@return string[]? arguments nil, why when a place cannot be used
+---@return userdata[]|string fds descriptors that they name, to be inherited
+---@return string[] writable paths that may be changed, for harness-jail
+function M.arguments(options)
+  local line = setmetatable({ without = options.without }, Line)
+  local places, fds, paths = options.places, {}, { "/dev" }
+  namespaces(line)
+  environment(line, options.env)
+  system(line, places.private, options.directories)
+  for _, area in ipairs(writable(places)) do
+    line:add("--bind", area.host, area.path)
+    paths[#paths + 1] = area.path
+    if holds_read_only(places.read_only, area.path) then
+      local ok, why = nested(line, places, area, fds, options.first_fd)
+      if not ok then return nil, why, {} end
+    end
+  end
+  hide(line, places)
+  line:add("--chdir", "/")
+  line.without = nil
+  return line, fds, paths
+end
+
+return M

@@ -1,0 +1,251 @@
+/* files_directory.c - opening and closing, reading. How a path is found is in files_directory_resolve.c. */
+#include "files_directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "files_directory_impl.h"
+
+enum { SCRATCH_KEPT = 1 << 20 };
+
+enum files_error directory_errno(struct directory_files *d, int error, const char *what) {
+    switch (error) {
+    case ENOENT: return FILES_ENOENT;
+    case ENOTDIR: return FILES_ENOTDIR;
+    case EISDIR: return FILES_EISDIR;
+    case ENOTEMPTY:
+    case EEXIST: return FILES_ENOTEMPTY;
+    case ELOOP: return FILES_ELOOP;
+    case EXDEV: return FILES_EESCAPE;
+    case ENOSPC:
+    case EDQUOT: return FILES_ENOSPC;
+    case ENOMEM: return FILES_ENOMEM;
+    case ENXIO:
+    case ENODEV: return FILES_ESPECIAL;
+    case ENAMETOOLONG: return files_fail(&d->base, FILES_EPATH, "%s", path_error_text(PATH_ELONG));
+    case ENOSYS:
+        return files_fail(&d->base, FILES_EUNSUPPORTED,
+                          "needs openat2, which Linux has since version 5.6");
+    default: return files_fail(&d->base, FILES_EIO, "%s: %s", what, strerror(error));
+    }
+}
+
+enum files_error directory_make_private(struct directory_files *d) {
+    if (d->private.tree >= 0) return FILES_OK;
+    char why[FILES_DETAIL_SIZE - 32];
+    int error = private_make(&d->private, d->private_base, &d->owner, why, sizeof why);
+    if (!error) return FILES_OK;
+    return files_fail(&d->base, error == ENOSPC ? FILES_ENOSPC : FILES_EIO, "cannot be used: %s",
+                      why);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* Opens a regular file. It is looked at before it is opened, since opening a device can have effects, and
+ * without blocking, since it may be another file by then. */
+static enum files_error open_file(struct directory_files *d, struct place *place, int *fd) {
+    struct stat st;
+    enum files_error rc = directory_open(d, place, O_PATH, fd);
+    if (rc != FILES_OK) return rc;
+    bool known = fstat(*fd, &st) == 0;
+    close(*fd);
+    if (!known || S_ISDIR(st.st_mode)) return FILES_EISDIR;
+    if (!S_ISREG(st.st_mode)) return FILES_ESPECIAL;
+    rc = directory_open(d, place, O_RDONLY | O_NONBLOCK | O_NOCTTY, fd);
+    if (rc != FILES_OK) return rc;
+    if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode)) return FILES_OK;
+    close(*fd);
+    return FILES_ESPECIAL;
+}
+
+static enum files_error too_large(struct directory_files *d, uint64_t size) {
+    return files_fail(&d->base, FILES_ETOOBIG,
+                      "has %llu bytes, more than the %d that are read at a time",
+                      (unsigned long long)size, FILES_READ_MAX);
+}
+
+/* Reads to the end, which may be elsewhere than the size said. */
+static enum files_error read_all(struct directory_files *d, int fd, size_t size) {
+    struct buf *b = &d->scratch;
+    if (b->cap > SCRATCH_KEPT) buf_free(b);
+    buf_clear(b);
+    size_t want = size + 1; /* one more: to see the end */
+    for (;;) {
+        int rc = buf_reserve(b, want);
+        if (rc == BUF_ETOOBIG) return too_large(d, (uint64_t)b->len + want);
+        if (rc != BUF_OK) return FILES_ENOMEM;
+        ssize_t n = read(fd, b->data + b->len, want);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return directory_errno(d, errno, "cannot be read");
+        if (n == 0) return FILES_OK;
+        b->len += (size_t)n;
+        want = b->len <= size ? size + 1 - b->len : 65536;
+    }
+}
+
+static enum files_error directory_read(struct files *f, const char *path, size_t len,
+                                       struct files_data *out) {
+    struct directory_files *d = directory_of(f);
+    struct place place;
+    struct stat st;
+    int fd;
+    place_set(&place, path, len);
+    enum files_error rc = open_file(d, &place, &fd);
+    if (rc != FILES_OK) return rc;
+    if (fstat(fd, &st) != 0) st.st_size = 0;
+    if (st.st_size > FILES_READ_MAX) rc = too_large(d, (uint64_t)st.st_size);
+    if (rc == FILES_OK) rc = read_all(d, fd, (size_t)st.st_size);
+    close(fd);
+    *out =
+        (struct files_data){.bytes = d->scratch.data ? d->scratch.data : "", .len = d->scratch.len};
+    return rc;
+}
+
+enum files_error directory_stat(struct files *f, const char *path, size_t len,
+                                struct files_stat *out) {
+    struct directory_files *d = directory_of(f);
+    struct place place;
+    struct stat st;
+    int fd;
+    place_set(&place, path, len);
+    enum files_error rc = directory_open(d, &place, O_PATH, &fd);
+    if (rc == FILES_ENOENT && len == 1) {
+        *out = (struct files_stat){.kind = FILES_DIRECTORY}; /* not made yet, and empty */
+        return FILES_OK;
+    }
+    if (rc != FILES_OK) return rc;
+    if (fstat(fd, &st) != 0) rc = directory_errno(d, errno, "cannot be looked at");
+    close(fd);
+    if (rc != FILES_OK) return rc;
+    bool is_file = S_ISREG(st.st_mode), is_directory = S_ISDIR(st.st_mode);
+    *out = (struct files_stat){
+        .kind = is_file        ? FILES_FILE
+                : is_directory ? FILES_DIRECTORY
+                               : FILES_OTHER,
+        .size = is_file ? (uint64_t)st.st_size : 0,
+        .modified_ms = st.st_mtim.tv_sec < 0 ? 0
+                                             : (uint64_t)st.st_mtim.tv_sec * 1000 +
+                                                   (uint64_t)st.st_mtim.tv_nsec / 1000000,
+    };
+    return FILES_OK;
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+static void directory_close(struct files *f) {
+    struct directory_files *d = directory_of(f);
+    if (d->workspace >= 0) close(d->workspace);
+    d->workspace = -1;
+    private_free(&d->private);
+    buf_free(&d->scratch);
+    free(d->workspace_path);
+    free(d->private_base);
+    d->workspace_path = d->private_base = NULL;
+}
+
+static void directory_free(struct files *f) {
+    free(f);
+}
+
+enum files_error directory_snapshot(struct files *f, struct files_snapshot **out) {
+    (void)out;
+    return files_fail(f, FILES_EUNSUPPORTED, "cannot be copied yet");
+}
+
+enum files_error directory_restore(struct files *f, struct files_snapshot *snapshot) {
+    (void)f;
+    (void)snapshot;
+    return FILES_ESNAPSHOT;
+}
+
+static const struct files_ops OPS = {
+    .kind = "directory",
+    .read = directory_read,
+    .write = directory_write,
+    .make_directory = directory_make_directory,
+    .remove = directory_remove,
+    .list = directory_list,
+    .stat = directory_stat,
+    .snapshot = directory_snapshot,
+    .restore = directory_restore,
+    .close = directory_close,
+    .free = directory_free,
+};
+
+/* Opens the given root, and finds out whether the kernel has what we need. */
+static enum files_error open_root(struct directory_files *d, const char *root, char *why) {
+    d->workspace = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (d->workspace < 0) {
+        snprintf(why, FILES_DETAIL_SIZE, "the root %.200s cannot be opened: %s", root,
+                 strerror(errno));
+        return errno == ENOENT ? FILES_ENOENT : FILES_EIO;
+    }
+    int probe = directory_openat(d->workspace, ".", O_PATH | O_DIRECTORY, 0);
+    if (probe >= 0) {
+        close(probe);
+        return FILES_OK;
+    }
+    snprintf(why, FILES_DETAIL_SIZE, "the root %.200s cannot be used%s: %s", root,
+             errno == ENOSYS ? ": it needs openat2, which Linux has since version 5.6" : "",
+             strerror(errno));
+    return errno == ENOSYS ? FILES_EUNSUPPORTED : FILES_EIO;
+}
+
+/* Without a root /workspace is in the private directory. */
+static enum files_error make_workspace(struct directory_files *d, char *why) {
+    enum files_error rc = directory_make_private(d);
+    if (rc == FILES_OK) rc = directory_make_directory(&d->base, "/workspace", 10);
+    if (rc != FILES_OK) {
+        char text[FILES_DETAIL_SIZE];
+        files_message(&d->base, rc, text, sizeof text);
+        snprintf(why, FILES_DETAIL_SIZE, "the sandbox %.*s", FILES_DETAIL_SIZE - 16, text);
+    }
+    return rc;
+}
+
+enum files_error files_directory_new(const struct files_directory_options *options,
+                                     struct files **out, char why[FILES_DETAIL_SIZE]) {
+    *out = NULL;
+    snprintf(why, FILES_DETAIL_SIZE, "not enough memory");
+    struct directory_files *d = calloc(1, sizeof *d);
+    if (!d) return FILES_ENOMEM;
+    files_init(&d->base, &OPS);
+    d->workspace = -1;
+    private_init(&d->private);
+    buf_init(&d->scratch, FILES_READ_MAX + 1);
+    d->base.no_system_names = options->no_system_names;
+    d->owner = (struct private_owner){
+        .given = options->has_owner, .uid = options->uid, .gid = options->gid};
+    d->quota_bytes = options->quota_bytes;
+    d->private_base = strdup(options->base);
+    enum files_error rc = d->private_base ? FILES_OK : FILES_ENOMEM;
+    if (rc == FILES_OK && options->root) {
+        d->workspace_path = strdup(options->root);
+        rc = d->workspace_path ? open_root(d, options->root, why) : FILES_ENOMEM;
+    } else if (rc == FILES_OK) {
+        rc = make_workspace(d, why);
+    }
+    if (rc == FILES_OK) *out = &d->base;
+    else files_free(&d->base);
+    return rc;
+}
+
+bool files_directory_host(struct files *f, bool make, struct files_directory_host *out,
+                          enum files_error *error) {
+    if (f->ops != &OPS) return false;
+    struct directory_files *d = directory_of(f);
+    f->detail[0] = '\0';
+    *error = f->closed ? FILES_ECLOSED : FILES_OK;
+    if (make && *error == FILES_OK) *error = directory_make_private(d);
+    *out = (struct files_directory_host){.private_path = d->private.path,
+                                         .workspace = d->workspace_path};
+    return true;
+}
+
+void files_directory_sweep(const char *base) {
+    private_sweep(base);
+}

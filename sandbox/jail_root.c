@@ -1,0 +1,143 @@
+/* jail_root.c - every access is relative to the tree's descriptor and follows no link of the tree: file
+ * calls may have been there before. */
+#include "jail_root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct root {
+    int fd;
+    uid_t uid;
+    gid_t gid;
+};
+
+enum { COPIED_MAX = 1 << 20, LINK_MAX_SIZE = 256 };
+
+/* Places of mounts, and directories that are empty. */
+static const char *const PLACES[] = {"usr", "proc", "dev", "sys",
+                                     "run", "var",  "etc", "etc/alternatives"};
+/* Of the user: mode 0700 but /tmp. */
+static const char *const OWN[] = {"tmp", "home", "home/user", "workspace"};
+/* The parts of the system that are links on most machines and directories on some. */
+static const char *const LIBRARIES[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"};
+/* What programs look up and nobody minds being read. */
+static const char *const COPIED[] = {"ld.so.cache", "localtime",  "timezone",  "protocols",
+                                     "services",    "mime.types", "host.conf", "debian_version",
+                                     "shells",      "inputrc",    "magic",     "magic.mime",
+                                     "locale.alias"};
+
+static const struct {
+    const char *name, *text;
+} WRITTEN[] = {
+    {"etc/passwd", "root:x:0:0:root:/:/usr/sbin/nologin\n"
+                   "user:x:1000:1000:user:/home/user:/bin/bash\n"
+                   "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"},
+    {"etc/group", "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"},
+    {"etc/nsswitch.conf",
+     "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n"},
+    {"etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"},
+    {"etc/hostname", "sandbox\n"},
+};
+
+static const struct {
+    const char *name, *target;
+} LINKS[] = {
+    {"var/tmp", "../tmp"},
+    {"etc/os-release", "../usr/lib/os-release"},
+    {"etc/mtab", "../proc/self/mounts"},
+};
+
+static int make_directory(const struct root *root, const char *name, mode_t mode, bool own) {
+    if (mkdirat(root->fd, name, mode) != 0) {
+        struct stat st;
+        if (errno != EEXIST) return errno;
+        if (fstatat(root->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
+        return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+    }
+    if (fchmodat(root->fd, name, mode, 0) != 0) return errno;
+    if (!own || root->uid == (uid_t)-1) return 0;
+    return fchownat(root->fd, name, root->uid, root->gid, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+}
+
+static int make_link(const struct root *root, const char *target, const char *name) {
+    return symlinkat(target, root->fd, name) == 0 || errno == EEXIST ? 0 : errno;
+}
+
+static int write_file(const struct root *root, const char *name, const char *bytes, size_t len) {
+    int fd = openat(root->fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0) return errno;
+    int error = 0;
+    while (len && !error) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0) error = errno == EINTR ? 0 : errno;
+        else bytes += n, len -= (size_t)n;
+    }
+    if (!error && fchmod(fd, 0644) != 0) error = errno;
+    return close(fd) == 0 || error ? error : errno;
+}
+
+/* A file of the host's /etc, if there is one that is not too large. */
+static int copy_file(const struct root *root, const char *name) {
+    char from[64], to[64], bytes[16 << 10];
+    snprintf(from, sizeof from, "/etc/%s", name);
+    snprintf(to, sizeof to, "etc/%s", name);
+    int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error = 0;
+    struct stat st;
+    if (in < 0) return 0;
+    if (fstat(in, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > COPIED_MAX) {
+        close(in);
+        return 0;
+    }
+    int out = openat(root->fd, to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (out < 0) error = errno;
+    for (ssize_t n; !error && (n = read(in, bytes, sizeof bytes)) != 0;)
+        if (n < 0 || write(out, bytes, (size_t)n) != n) error = n < 0 ? errno : ENOSPC;
+    close(in);
+    if (out >= 0 && close(out) != 0 && !error) error = errno;
+    return error;
+}
+
+/* As the host has it: the same link, or the place of a mount. */
+static int make_library(const struct root *root, const char *name) {
+    char path[64], target[LINK_MAX_SIZE];
+    struct stat st;
+    snprintf(path, sizeof path, "/%s", name);
+    if (lstat(path, &st) != 0) return 0;
+    if (!S_ISLNK(st.st_mode)) return make_directory(root, name, 0755, false);
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n <= 0) return errno;
+    target[n] = '\0';
+    return make_link(root, target, name);
+}
+
+static int make_all(const struct root *root, const char **what) {
+    int error = 0;
+#define EACH(list, call)                                                                           \
+    for (size_t i = 0; !error && i < sizeof list / sizeof list[0]; i++) error = call
+    EACH(PLACES, make_directory(root, *what = PLACES[i], 0755, false));
+    EACH(OWN, make_directory(root, *what = OWN[i], 0700, true));
+    EACH(LIBRARIES, make_library(root, *what = LIBRARIES[i]));
+    EACH(COPIED, copy_file(root, *what = COPIED[i]));
+    EACH(WRITTEN,
+         write_file(root, *what = WRITTEN[i].name, WRITTEN[i].text, strlen(WRITTEN[i].text)));
+    EACH(LINKS, make_link(root, LINKS[i].target, *what = LINKS[i].name));
+#undef EACH
+    return error;
+}
+
+int jail_root_prepare(const char *path, uid_t uid, gid_t gid, char why[JAIL_WHY_SIZE]) {
+    struct root root = {.uid = uid, .gid = gid};
+    const char *what = "itself";
+    root.fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int error = root.fd < 0 ? errno : make_all(&root, &what);
+    if (root.fd >= 0) close(root.fd);
+    if (error)
+        snprintf(why, JAIL_WHY_SIZE, "the private tree cannot be made ready for commands: %s: %s",
+                 what, strerror(error));
+    return error;
+}
