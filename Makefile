@@ -77,12 +77,13 @@ JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filt
   $(if $(filter fuzz,$(VARIANT)),-w) -I$(OBJ)/sandbox/jail $(shell pkg-config --cflags $(JAIL_PKGS))
 
 # The seccomp filters are compiled here, not at each start.
-$(OBJ)/sandbox/jail/filter_data.h: sandbox/jail/filter/rules.c Makefile | packages
+JAIL_FILTERS := $(OBJ)/sandbox/jail/filter_data.h $(OBJ)/sandbox/jail/code_filter_data.h
+$(JAIL_FILTERS): $(OBJ)/sandbox/jail/%filter_data.h: sandbox/jail/filter/%rules.c sandbox/jail/filter/compile.h Makefile | packages
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(JAIL_CFLAGS) -o $(OBJ)/jail-filter $< $(shell pkg-config --libs libseccomp)
-	$(Q)$(OBJ)/jail-filter > $@.new && mv $@.new $@
+	$(Q)$(CC) $(JAIL_CFLAGS) -o $(@:.h=) $< $(shell pkg-config --libs libseccomp)
+	$(Q)$(@:.h=) > $@.new && mv $@.new $@
 
-$(JAIL_O): $(OBJ)/jail/%.o: %.c $(OBJ)/sandbox/jail/filter_data.h Makefile | packages
+$(JAIL_O): $(OBJ)/jail/%.o: %.c $(JAIL_FILTERS) Makefile | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<
