@@ -141,7 +141,7 @@ end
 function Driver:loop()
   local run, agent, state = self.run, self.agent, self.state
   self.tool_specs = offered_tools(run, agent)
-  if agent.tool_set.lua then require("harness.program").warm(run.harness) end -- ready when the model has answered
+  if agent.tool_set.lua then require("harness.program").of(run.harness):warm() end -- ready when the model has answered
   if agent.method == "tool_use" then self.tool_specs, self.tool_choice = forced_output(agent, self.tool_specs) end
   local function on_result(call, content)
     agent_loop.apply(state, { type = "tool", id = call.id, content = content })

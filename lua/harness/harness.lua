@@ -246,7 +246,7 @@ function Harness:shutdown(options)
   local open = {}
   for state in pairs(self.open_sandboxes) do open[#open + 1] = state end
   for _, state in ipairs(open) do step(session_sandbox.close, state) end
-  if self.spare_program then step(require("harness.program").close, self) end
+  if self.programs then step(self.programs.close, self.programs) end
   for _, one in ipairs(adapters_of(self)) do
     users[one] = (users[one] or 1) - 1
     if users[one] == 0 and adapter.field(one, "close") then step(one.close, one) end

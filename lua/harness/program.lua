@@ -1,27 +1,27 @@
 --- Programs that a model writes: each runs in a process of its own, `harness-jail code` (sandbox/jail/code.h
 --- has the protocol), which can do nothing but compute and ask for tools.
 ---
----     local answer = program.run(harness, { code = "return tools.add{ a = 1 }", tools = { "add" } }, {
+---     local programs = program.new {}                  -- one for a harness; close it
+---     local answer = programs:run({ code = "return tools.add{ a = 1 }", tools = { "add" } }, {
 ---       call = function(calls) return { { value = "1" } } end,         -- values as JSON
 ---       own_ms = 120000,
 ---     })
 ---     answer.result, answer.printed
 ---
---- A harness keeps one process that has started already, so that a program begins at once; it is used for
---- one program, and another one takes its place.
+--- There is one process that has started already, so that a program begins at once; it is used for one
+--- program, and another one takes its place.
 
+local chain = require "harness.chain"
 local core = require "harness.core"
 local errors = require "harness.errors"
 local json = require "harness.json"
-local process = require "harness.process"
-local program_jail = require "harness.program_jail"
+local starts = require "harness.program_start"
 local task = require "harness.task"
 
 local M = {}
 
-M.CPU_MS = 10000
-M.MEMORY_BYTES = 64 * 1024 * 1024
-M.MOST_CALLS = 1000
+--- What a program may use: processor time, memory, calls of tools.
+M.LIMITS = { cpu_ms = 10000, memory_bytes = 64 * 1024 * 1024, calls = 1000 }
 
 local MOST_IN <const> = 16 * 1024 * 1024 -- a line to a program: CODE_MAX_IN of sandbox/jail/code.h
 local MOST_OUT <const> = 2 * 1024 * 1024 -- a line of a program, with room: CODE_MAX_OUT
@@ -35,14 +35,17 @@ local EXIT_MS <const> = 1000 -- between the end of its output and that of the pr
 local Program = {}
 Program.__index = Program
 
-local function start()
-  return setmetatable({ process = process.spawn(program_jail.command()), rest = "" }, Program)
-end
-
---- Ends it at once. May be called again.
+--- Ends it at once, and waits until it is gone. May be called again.
 function Program:close()
-  if not self.process.closed then self.process:kill "KILL" end
-  self.process:close()
+  local p = self.process
+  if p.closed then return end
+  p:close_stdin() -- ends what bubblewrap is just making, and would leave alone when it is killed
+  p:kill "KILL"
+  p:ignore "stdout"
+  p:ignore "stderr"
+  -- Not left to close, which looks for what else is in its group: for bubblewrap that is the kernel's work.
+  if task.current() and chain.can_wait() then pcall(task.shield, p.wait, EXIT_MS, p) end
+  p:close()
 end
 
 function Program:is_alive()
@@ -87,6 +90,7 @@ local function raise_died(self)
   local signal, code = result.signal, result.exit_code
   if not signal and code and code > 128 then signal = code - 128 end
   local said = self.process:text("stderr"):sub(1, 1000)
+  if said:find "^bwrap: " then require("harness.sandbox.jailed").isolation_failed(said) end
   broken("process_died", ("ended without an answer (%s)%s"):format(
     signal and "signal " .. signal or "exit status " .. code, said ~= "" and ": " .. said or ""),
     { exit_code = not signal and code or nil, signal = signal })
@@ -97,7 +101,7 @@ local function is_call(call)
 end
 
 local function is_calls(calls)
-  if type(calls) ~= "table" or #calls == 0 or #calls > M.MOST_CALLS then return false end
+  if type(calls) ~= "table" or #calls == 0 then return false end
   for i = 1, #calls do
     if not is_call(calls[i]) then return false end
   end
@@ -124,30 +128,68 @@ local function ask(self, line)
   return self.process:write(line .. "\n") and receive(self) or nil
 end
 
--- The spare one -------------------------------------------------------------------------------------
+-- The processes of a harness ------------------------------------------------------------------------
+
+---@class harness.ProgramSettings
+---@field limits? { cpu_ms?: integer, memory_bytes?: integer, calls?: integer }
+---@field without? table<string, true> protections that are left out (program_start.lua)
+
+---@class harness.Programs
+---@field limits { cpu_ms: integer, memory_bytes: integer, calls: integer }
+---@field without table<string, true>
+---@field spare harness.Program?
+---@field file userdata? harness-jail, while there may be programs
+---@field closed boolean
+local Programs = {}
+Programs.__index = Programs
+
+---@param settings? harness.ProgramSettings
+---@return harness.Programs
+function M.new(settings)
+  settings = settings or {}
+  local limits = {}
+  for name, most in pairs(M.LIMITS) do limits[name] = settings.limits and settings.limits[name] or most end
+  return setmetatable({ limits = limits, without = settings.without or {}, closed = false }, Programs)
+end
+
+--- Those of a harness, made when they are first asked for.
+---@param harness table
+---@return harness.Programs
+function M.of(harness)
+  local programs = harness.programs or M.new(harness.definition.programs)
+  harness.programs = programs
+  if harness.shut_down then programs.closed = true end
+  return programs
+end
+
+local function start(self)
+  self.file = self.file or core.jail.program()
+  return setmetatable({ process = starts.start(self.file, self.without), rest = "" }, Program)
+end
 
 --- Starts a spare process if there is none. Whatever keeps it from starting is told by the next program.
----@param harness table its field spare_program has it
-function M.warm(harness)
-  if harness.spare_program or harness.shut_down then return end
-  local ok, spare = pcall(start)
-  if ok then harness.spare_program = spare end
+function Programs:warm()
+  if self.spare or self.closed then return end
+  local ok, spare = pcall(start, self)
+  if ok then self.spare = spare end
 end
 
---- Ends the spare process.
----@param harness table
-function M.close(harness)
-  local spare = harness.spare_program
-  harness.spare_program = nil
-  if spare then spare:close() end
-end
-
-local function take_spare(harness)
-  local spare = harness.spare_program
-  harness.spare_program = nil
+local function take_spare(self)
+  local spare = self.spare
+  self.spare = nil
   if spare and spare:is_alive() then return spare end
   if spare then spare:close() end
   return nil
+end
+
+--- Ends the spare process, and starts no other one. May be called again.
+function Programs:close()
+  self.closed = true
+  local spare = self.spare
+  self.spare = nil
+  if spare then spare:close() end
+  if self.file then self.file:close() end
+  self.file = nil
 end
 
 -- One program ---------------------------------------------------------------------------------------
@@ -158,7 +200,7 @@ end
 ---@field own_ms integer how long it may take, without the time that calls take; 0: for ever
 
 ---@class harness.ProgramRun
----@field harness table
+---@field programs harness.Programs
 ---@field options harness.ProgramOptions
 ---@field left_ms integer
 ---@field program harness.Program?
@@ -186,17 +228,17 @@ end
 local function begin_in(self, program, request)
   self.program = program
   if not program.process:write(request .. "\n") then return nil end
-  M.warm(self.harness)
+  self.programs:warm()
   return in_time(self, receive)
 end
 
 -- A spare process that has died meanwhile has not run anything.
 local function begin(self, request)
-  local spare = take_spare(self.harness)
+  local spare = take_spare(self.programs)
   local message = spare and begin_in(self, spare, request)
   if message then return message end
   if spare then spare:close() end
-  return begin_in(self, start(), request)
+  return begin_in(self, start(self.programs), request)
 end
 
 -- The line that answers calls. What is too much for it becomes an error of its call.
@@ -215,10 +257,11 @@ local function answer_line(answers)
 end
 
 local function answer(self, calls)
+  local most = self.programs.limits.calls
   self.calls = self.calls + #calls
-  if self.calls > M.MOST_CALLS then
-    errors.raise("TOOL_ERROR", ("the program made more than %d calls"):format(M.MOST_CALLS),
-      { reason = "too_many_calls", limit = M.MOST_CALLS })
+  if self.calls > most then
+    errors.raise("TOOL_ERROR", ("the program made more than %d calls"):format(most),
+      { reason = "too_many_calls", limit = most })
   end
   return answer_line(self.options.call(calls))
 end
@@ -234,17 +277,17 @@ end
 
 --- Runs a program to its end. Raises TOOL_ERROR (meta.reason: program_syntax, program_error, program_cpu, …;
 --- meta.printed) when it failed, SANDBOX_ERROR when its process did, OPERATION_TIMEOUT when it was too late.
----@param harness table whose spare process it may have
 ---@param request { code: string, tools: string[] }
 ---@param options harness.ProgramOptions
 ---@return { result: any, printed: string? }
-function M.run(harness, request, options)
-  local self <close> = setmetatable({ harness = harness, options = options, left_ms = options.own_ms, calls = 0 }, Run)
-  local message = begin(self, json.encode {
-    code = request.code, tools = json.array(request.tools), cpu_ms = M.CPU_MS, memory_bytes = M.MEMORY_BYTES,
+function Programs:run(request, options)
+  local run <close> = setmetatable({ programs = self, options = options, left_ms = options.own_ms, calls = 0 }, Run)
+  local message = begin(run, json.encode {
+    code = request.code, tools = json.array(request.tools), cpu_ms = self.limits.cpu_ms,
+    memory_bytes = self.limits.memory_bytes,
   })
-  while message and message.calls do message = in_time(self, ask, answer(self, message.calls)) end
-  if not message then raise_died(self.program) end
+  while message and message.calls do message = in_time(run, ask, answer(run, message.calls)) end
+  if not message then raise_died(run.program) end
   if message.failed then raise_failed(message) end
   return { result = message.result, printed = type(message.printed) == "string" and message.printed or nil }
 end

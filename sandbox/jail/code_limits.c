@@ -1,15 +1,19 @@
 /* code_limits.c - what holds a program of a model: memory, processor time, system calls.
  *
- * Processor time has two stages. A timer of the process (SIGPROF) sets a flag, which a count hook
- * looks at; it ends the program with the line at which it was. Where no hook is called, since a
- * library function runs on and on (a pattern, table.move), the next tick of the timer writes an end
- * that was made ready before, and RLIMIT_CPU is behind that. Neither is an error in the program, which
- * could catch it.
+ * A timer of the process's own time (SIGPROF) ticks while it computes. When the limit is reached, it
+ * sets a flag, which a count hook looks at; that ends the program with the line at which it was.
+ * Where no hook is called, since a library function runs on and on (a pattern, table.move), the next
+ * tick writes an end that was made ready before, and RLIMIT_CPU is behind that. Neither is an error in
+ * the program, which could catch it.
+ *
+ * Each tick also looks whether anybody reads what we write. Whoever starts us ends us by PR_SET_PDEATHSIG,
+ * which is too late for a parent that has died before it was set.
  *
  * The filter is that of filter/code_rules.c. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -27,12 +32,13 @@
 
 enum {
     HOOK_INSTRUCTIONS = 10000,
-    TICK_MS = 100,               /* between the stages */
+    TICK_MS = 50,
     OUTSIDE_LUA = 4 * (32 << 20) /* address space for buffers, stack and the program itself */
 };
 
 /* Of the process, since a signal handler has nothing else. */
 static volatile sig_atomic_t is_late;
+static uint32_t late_ms;
 static char late_text[512];
 static size_t late_len;
 
@@ -58,8 +64,21 @@ bool code_enter(void) {
 
 /* ---- processor time -------------------------------------------------------------------------- */
 
+static bool has_reader(void) {
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 0;
+}
+
+static uint64_t used_ms(void) {
+    struct timespec used = {0};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+}
+
 static void on_tick(int signum) {
     (void)signum;
+    if (!has_reader()) _exit(0);
+    if (used_ms() < late_ms) return;
     if (!is_late) {
         is_late = 1;
         return;
@@ -89,10 +108,9 @@ static bool limit_time(const struct code *code, lua_State *L) {
                  code->cpu_ms);
     late_len = (size_t)len;
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
-    struct itimerval timer = {
-        .it_value = {code->cpu_ms / 1000, (suseconds_t)(code->cpu_ms % 1000) * 1000},
-        .it_interval = {0, TICK_MS * 1000},
-    };
+    const suseconds_t first_ms = code->cpu_ms < TICK_MS ? (suseconds_t)code->cpu_ms : TICK_MS;
+    struct itimerval timer = {.it_value = {0, first_ms * 1000}, .it_interval = {0, TICK_MS * 1000}};
+    late_ms = code->cpu_ms;
     lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
     return sigaction(SIGPROF, &action, NULL) == 0 && setitimer(ITIMER_PROF, &timer, NULL) == 0;
 }

@@ -31,17 +31,17 @@ end
 
 describe("a program", function()
   local opened = still(before_each, after_each)
-  local cpu_ms <const> = program.CPU_MS
-  local owner -- in place of a harness
+  local programs
 
-  before_each(function()
-    owner = { shutdown = program.close }
-    opened[1] = owner
-    program.CPU_MS = cpu_ms
-  end)
+  local function define(limits)
+    programs = program.new { limits = limits }
+    opened[#opened + 1] = { shutdown = function(self) self.programs:close() end, programs = programs }
+  end
+
+  before_each(function() define() end)
 
   local function run(code, call, own_ms)
-    return program.run(owner, { code = code, tools = { "a", "b" } }, { call = call or echo, own_ms = own_ms or 20000 })
+    return programs:run({ code = code, tools = { "a", "b" } }, { call = call or echo, own_ms = own_ms or 20000 })
   end
 
   local function result(code, call) return json.encode(run(code, call).result) end
@@ -322,7 +322,7 @@ describe("a program", function()
         "error", "loop" },
     } do
       it(case[1], function()
-        program.CPU_MS = 200
+        define { cpu_ms = 200 }
         local before = os.time()
         local ok, err = pcall(run, case[2])
         assert.is_true(os.time() - before < 10, "it took too long")
@@ -348,7 +348,7 @@ describe("a program", function()
     end)
 
     it("no budget of processor time is spent by waiting", function()
-      program.CPU_MS = 100
+      define { cpu_ms = 100 }
       assert.equal("1", result("tools.a() return 1", function(calls)
         local until_s = os.clock() + 0.3 -- of ours
         while os.clock() < until_s do end

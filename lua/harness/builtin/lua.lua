@@ -48,7 +48,7 @@ local function run(ctx, input)
     end
     return tools.run_inner(harness_run, agent, who, calls, ctx.call_id)
   end
-  return program.run(harness_run.harness, { code = input.code, tools = agent.tool_names }, {
+  return program.of(harness_run.harness):run({ code = input.code, tools = agent.tool_names }, {
     call = call, own_ms = rawget(ctx, "_timeout_ms"),
   })
 end

@@ -142,7 +142,9 @@ local HINTS <const> = {
   { "Can't find source path", "who commands run as (run_as) has to have access to the root" },
 }
 
-local function isolation_failed(said)
+--- Raises SANDBOX_ERROR for what bubblewrap has said instead of running anything.
+---@param said string
+function M.isolation_failed(said)
   said = (said:match "^%s*(.-)%s*$"):sub(1, 400)
   local message = "the command could not be isolated, and was not run: " .. (said ~= "" and said or "bubblewrap ended")
   for _, hint in ipairs(HINTS) do
@@ -175,7 +177,7 @@ end
 function M.outcome(report, command, stderr)
   local what, why = report:match "error ([^\n]-): ([^\n]*)\n"
   if what then jail_failed(what, why, command) end
-  if not report:find "^started\n" then isolation_failed(stderr()) end
+  if not report:find "^started\n" then M.isolation_failed(stderr()) end
   local code = math.tointeger(report:match "exit (%d+)\n")
   if code then return { exit_code = code } end
   local signal = math.tointeger(report:match "signal (%d+)\n")
