@@ -58,9 +58,10 @@ local function broken(reason, message, meta)
   errors.raise("SANDBOX_ERROR", "the process of the program " .. message, meta)
 end
 
--- The next line that is not empty; nil when no more comes.
+-- The next line that is not empty; nil when no more comes. An empty one comes before the last message where
+-- that had to be written in haste (sandbox/jail/code_limits.c).
 local function read_line(self)
-  local parts, size = {}, 0
+  local parts, size, had_empty = {}, 0, false
   local bytes = self.rest
   while bytes do
     local at = bytes:find("\n", 1, true)
@@ -71,7 +72,8 @@ local function read_line(self)
       bytes = bytes:sub(at + 1)
       self.rest = bytes
       if size > 0 then return table.concat(parts) end
-      parts = {}
+      if had_empty then broken("protocol", "has sent what is no message") end
+      parts, had_empty = {}, true
     else
       bytes = self.process:read()
     end
@@ -275,21 +277,30 @@ local function raise_failed(message)
   })
 end
 
+-- The messages of a program, up to its last one.
+local function converse(self, request)
+  local message = begin(self, request)
+  while message and message.calls do message = in_time(self, ask, answer(self, message.calls)) end
+  if not message then raise_died(self.program) end
+  if message.failed then raise_failed(message) end
+  return { result = message.result, printed = type(message.printed) == "string" and message.printed or nil }
+end
+
 --- Runs a program to its end. Raises TOOL_ERROR (meta.reason: program_syntax, program_error, program_cpu, …;
 --- meta.printed) when it failed, SANDBOX_ERROR when its process did, OPERATION_TIMEOUT when it was too late.
+--- Its process is gone then.
 ---@param request { code: string, tools: string[] }
 ---@param options harness.ProgramOptions
 ---@return { result: any, printed: string? }
 function Programs:run(request, options)
   local run <close> = setmetatable({ programs = self, options = options, left_ms = options.own_ms, calls = 0 }, Run)
-  local message = begin(run, json.encode {
+  local ok, answered = pcall(converse, run, json.encode {
     code = request.code, tools = json.array(request.tools), cpu_ms = self.limits.cpu_ms,
     memory_bytes = self.limits.memory_bytes,
   })
-  while message and message.calls do message = in_time(run, ask, answer(run, message.calls)) end
-  if not message then raise_died(run.program) end
-  if message.failed then raise_failed(message) end
-  return { result = message.result, printed = type(message.printed) == "string" and message.printed or nil }
+  if run.program then run.program:close() end -- here, since nothing can wait in __close when a task ends by an error
+  if not ok then error(answered, 0) end
+  return answered
 end
 
 return M

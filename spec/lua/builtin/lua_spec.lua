@@ -1,7 +1,7 @@
 -- lua/harness/builtin/lua.lua and program_tools.lua: programs of a model within a run.
 
 local clock = require "spec.support.clock"
-local core = require "harness.core"
+local descendants = require "spec.support.descendants"
 local harness = require "harness"
 local json = require "harness.json"
 local program_tools = require "harness.program_tools"
@@ -12,38 +12,6 @@ local task = require "harness.task"
 
 local drain, of = scripted.drain, scripted.of
 local s = harness.schema
-
--- Processes of this one, with theirs.
-local function descendants()
-  local list, ahead = {}, { "self" }
-  while ahead[1] do
-    local pid = table.remove(ahead)
-    for _, thread in ipairs(core.jail.entries(("/proc/%s/task"):format(pid))) do
-      local file = io.open(("/proc/%s/task/%s/children"):format(pid, thread))
-      for child in (file and file:read "a" or ""):gmatch "%d+" do
-        list[#list + 1] = child
-        ahead[#ahead + 1] = child
-      end
-      if file then file:close() end
-    end
-  end
-  return list
-end
-
-local function is_running(pid)
-  local file <close> = io.open(("/proc/%s/stat"):format(pid))
-  return file ~= nil and file:read("a"):match "%) (%a)" ~= "Z"
-end
-
-local function await_none()
-  for _ = 1, 2000 do
-    local left = 0
-    for _, pid in ipairs(descendants()) do left = left + (is_running(pid) and 1 or 0) end
-    if left == 0 then return end
-    task.pause()
-  end
-  error "processes are left"
-end
 
 describe("the tool lua", function()
   local opened = still(before_each, after_each)
@@ -91,11 +59,11 @@ describe("the tool lua", function()
 
   -- All events. The clock is turned while a tool or a person takes its time: a process that starts does
   -- not take any of the clock.
-  local function follow(stream, step_ms, always)
+  local function follow(stream, step_ms)
     local events, err
     local reader = task.spawn(function() events, err = drain(stream) end)
     while not reader:done() do
-      if step_ms and (always or sleeping > 0) then clock.advance(step_ms) end
+      if step_ms and sleeping > 0 then clock.advance(step_ms) end
       task.pause()
     end
     return events, err
@@ -309,7 +277,10 @@ describe("the tool lua", function()
     it("too late: a timeout of the tool, told to the model", function()
       local h, model = define({ { tool_calls = { call "while true do end" } }, { text = "end" } },
         { definition = { defaults = { tool_timeout_ms = 700 } } })
-      local events = follow(h:session("s").agents.helper:stream "go", 100, true)
+      local stream = h:session("s").agents.helper:stream "go"
+      repeat until stream:next().type == "tool.started"
+      clock.advance(700)
+      local events = follow(stream)
       local shown = json.decode(model.requests[2].messages[4].content)
       assert.same({ "OPERATION_TIMEOUT", "tool", "settled" }, { shown.code, shown.meta.scope, shown.meta.settlement })
       assert.equal("succeeded", events[#events].status)
@@ -345,6 +316,8 @@ describe("the tool lua", function()
         if #case[2] == 1 then -- the program is at work
           for _ = 1, 100 do task.pause() end
         end
+        local processes = descendants.of "self"
+        assert.is_true(#processes >= 2)
         stream:cancel "enough"
         reader:await()
         assert.same({ "OPERATION_CANCELLED", "cancelled" }, { err.code, events[#events].status })
@@ -357,7 +330,8 @@ describe("the tool lua", function()
         table.sort(finished)
         assert.same(case[2], finished)
         assert.same({}, h:shutdown().errors)
-        await_none()
+        descendants.await_none(processes)
+        assert.same({}, descendants.of "self")
       end
     end)
 
@@ -365,9 +339,8 @@ describe("the tool lua", function()
       local pid
       local killing = tools()
       killing.kill = { description = "x", input = s.object {}, run = function()
-        for _, child in ipairs(descendants()) do
-          local file <close> = io.open(("/proc/%s/status"):format(child))
-          if file and file:read("a"):find "Seccomp:%s*2" then pid = child end
+        for _, child in ipairs(descendants.of "self") do
+          if descendants.read(child, "status"):find "Seccomp:%s*2" then pid = child end
         end
         os.execute("kill -9 " .. pid)
       end }
