@@ -127,8 +127,14 @@ $(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
 
 # C programs that embed the engine, for specs and as examples.
 PROGRAMS := $(patsubst %.c,$(OUT)/%,$(wildcard spec/embed/*.c examples/*.c))
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe
 	@:
+
+# Runs inside of sandboxes, where nothing of ours is.
+$(OUT)/spec/sandbox/probe: spec/sandbox/probe.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(if $(filter strict,$(VARIANT)),-Werror) -O1 -static -o $@ $<
 
 $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	@mkdir -p $(@D)

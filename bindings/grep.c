@@ -10,6 +10,7 @@
 
 #include "bind_pcre2.h"
 #include "bindings.h"
+#include "grep.h"
 
 #define CLASS "harness.grep"
 
@@ -44,17 +45,22 @@ static void add_hit(lua_State *L, const struct grep_hit *hit, lua_Integer i) {
     }
 }
 
+struct grep *bind_grep_check(lua_State *L, int index) {
+    const struct holder *h = luaL_checkudata(L, index, CLASS);
+    luaL_argcheck(L, h->grep, index, "the grep has been collected");
+    return h->grep;
+}
+
 static int l_scan(lua_State *L) {
-    struct holder *h = luaL_checkudata(L, 1, CLASS);
+    struct grep *grep = bind_grep_check(L, 1);
     struct grep_scan scan = {0};
     scan.text = luaL_checklstring(L, 2, &scan.len);
     lua_Integer most = luaL_checkinteger(L, 3);
-    luaL_argcheck(L, h->grep, 1, "the grep has been collected");
     lua_settop(L, 3);
     lua_newtable(L);
     struct grep_hit hit;
     int rc;
-    for (lua_Integer i = 0; (rc = grep_next(h->grep, &scan, &hit)) == GREP_HIT; i++) {
+    for (lua_Integer i = 0; (rc = grep_next(grep, &scan, &hit)) == GREP_HIT; i++) {
         if (i >= most) break;
         hit.match = hit.match < hit.end - hit.start ? hit.match + hit.start : hit.end;
         add_hit(L, &hit, i);

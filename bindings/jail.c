@@ -13,7 +13,8 @@
  *     owner(path) -> { uid, gid } | nil, why
  *     find(program) -> path | nil                in PATH
  *     entries(path) -> { name, ... }             directories and files of a directory, in byte order
- *     prepare(path, uid?, gid?) -> true | nil, why     see sandbox/jail_root.h */
+ *     make_root(root, tree, uid?, gid?) -> true | nil, why      see sandbox/jail_root.h
+ *     place(root, tree, name) -> true | nil, why */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -184,8 +185,7 @@ static int find(lua_State *L) {
 }
 
 static int wanted_entry(const struct dirent *entry) {
-    return (entry->d_type == DT_DIR || entry->d_type == DT_REG ||
-            entry->d_type == DT_UNKNOWN) &&
+    return (entry->d_type == DT_DIR || entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN) &&
            strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
@@ -221,11 +221,20 @@ static int entries(lua_State *L) {
     return 1;
 }
 
-static int prepare(lua_State *L) {
+static int make_root(lua_State *L) {
     char why[JAIL_WHY_SIZE];
-    uid_t uid = (uid_t)luaL_optinteger(L, 2, -1);
-    gid_t gid = (gid_t)luaL_optinteger(L, 3, -1);
-    if (jail_root_prepare(luaL_checkstring(L, 1), uid, gid, why) != 0) return nothing(L, why);
+    uid_t uid = (uid_t)luaL_optinteger(L, 3, -1);
+    gid_t gid = (gid_t)luaL_optinteger(L, 4, -1);
+    if (jail_root_make(luaL_checkstring(L, 1), luaL_checkstring(L, 2), uid, gid, why) != 0)
+        return nothing(L, why);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int place(lua_State *L) {
+    int error =
+        jail_root_place(luaL_checkstring(L, 1), luaL_checkstring(L, 2), luaL_checkstring(L, 3));
+    if (error) return nothing(L, strerror(error));
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -240,9 +249,9 @@ static const luaL_Reg METHODS[] = {
 };
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"program", program}, {"text", text},   {"beneath", beneath}, {"machine", machine},
-    {"user", user},       {"owner", owner}, {"find", find},       {"entries", entries},
-    {"prepare", prepare}, {NULL, NULL},
+    {"program", program},     {"text", text},   {"beneath", beneath}, {"machine", machine},
+    {"user", user},           {"owner", owner}, {"find", find},       {"entries", entries},
+    {"make_root", make_root}, {"place", place}, {NULL, NULL},
 };
 
 int bind_jail(lua_State *L) {

@@ -2,7 +2,7 @@
  *
  *     spawn{file, args?, env?, cwd?, stdin?, stdout?, stderr?} -> process | nil, code, message
  *         args: list, without the name; env: list of "NAME=value"; the streams: "null", "pipe",
- *         "inherit", and for stderr "stdout"; jail: true for harness-jail, see engine/process.h;
+ *         "inherit", and for stderr "stdout"; jail: true for harness-jail, gentle, see engine/process.h;
  *         fds: list of anonymous files (jail.c) that it gets; uid, gid: who it runs as
  *     running() -> number of processes that have not exited
  *
@@ -179,6 +179,8 @@ static int spawn(lua_State *L) {
     user_field(L, &options);
     lua_getfield(L, 1, "jail");
     options.is_jail = lua_toboolean(L, -1);
+    lua_getfield(L, 1, "gentle");
+    options.is_gentle = lua_toboolean(L, -1);
     options.stdin_mode = mode_field(L, "stdin", "null");
     options.stdout_mode = mode_field(L, "stdout", "pipe");
     options.stderr_mode = mode_field(L, "stderr", "pipe");

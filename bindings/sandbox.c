@@ -4,7 +4,7 @@
  *     directory{root?, base, quota_bytes?, no_system_names?, uid?, gid?} -> tree | nil, why, reason
  *     real_directory(path) -> absolute path without links | nil, why
  *     sweep(base)                    private directories that killed engines have left
- *     calls = { read, write, remove, list, stat, exists, mount, snapshot, restore }
+ *     calls = { read, write, remove, list, stat, exists, mount, snapshot, restore, search }
  *         functions whose first argument is a session: a table whose [1] is its tree
  *
  *     tree:close()
@@ -23,6 +23,7 @@
 #include "../sandbox/files_directory.h"
 #include "../sandbox/files_memory.h"
 #include "bindings.h"
+#include "sandbox.h"
 #include "text.h"
 
 #define TREE "harness.files"
@@ -40,17 +41,17 @@ struct snapshot {
 
 /* ---- arguments and errors ------------------------------------------------------------------- */
 
-static int refuse(lua_State *L, const char *message) {
+int sandbox_refuse(lua_State *L, const char *message) {
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "sandbox");
     lua_setfield(L, -2, "where");
     return bind_raise(L, "VALIDATION_ERROR", "%s", message);
 }
 
-static struct files *check_session(lua_State *L) {
+struct files *sandbox_session(lua_State *L, int index) {
     const struct tree *tree = NULL;
-    if (lua_istable(L, 1)) {
-        lua_rawgeti(L, 1, 1);
+    if (lua_istable(L, index)) {
+        lua_rawgeti(L, index, 1);
         tree = luaL_testudata(L, -1, TREE);
         lua_pop(L, 1);
     }
@@ -79,8 +80,8 @@ static void show_path(const char *path, size_t len, char out[SHOWN_PATH + 8]) {
 }
 
 /* Raises what a call returned, unless it is FILES_OK. path NULL: the call was about the whole tree. */
-static void check(lua_State *L, struct files *f, enum files_error rc, const char *path,
-                  size_t len) {
+void sandbox_check(lua_State *L, struct files *f, enum files_error rc, const char *path,
+                   size_t len) {
     char shown[SHOWN_PATH + 8], text[FILES_DETAIL_SIZE];
     if (rc == FILES_OK) return;
     if (rc == FILES_ENOMEM) luaL_error(L, "not enough memory");
@@ -99,12 +100,13 @@ static void check(lua_State *L, struct files *f, enum files_error rc, const char
     bind_raise(L, "SANDBOX_ERROR", "the sandbox %s", text);
 }
 
-static const char *check_path(lua_State *L, size_t *len) {
+const char *sandbox_check_path(lua_State *L, size_t *len) {
     if (lua_type(L, 2) != LUA_TSTRING) {
+        const char *found = luaL_typename(L, 2);
         lua_createtable(L, 0, 1);
         lua_pushliteral(L, "invalid_path");
         lua_setfield(L, -2, "reason");
-        bind_raise(L, "SANDBOX_ERROR", "a path is a string, got %s", luaL_typename(L, 2));
+        bind_raise(L, "SANDBOX_ERROR", "a path is a string, got %s", found);
     }
     return lua_tolstring(L, 2, len);
 }
@@ -113,8 +115,8 @@ static const char *check_path(lua_State *L, size_t *len) {
 static void check_options(lua_State *L, int index, const char *const allowed[], const char *which) {
     if (lua_isnoneornil(L, index)) return;
     if (!lua_istable(L, index)) {
-        refuse(L, lua_pushfstring(L, "the options of a sandbox call are a table, got %s",
-                                  luaL_typename(L, index)));
+        sandbox_refuse(L, lua_pushfstring(L, "the options of a sandbox call are a table, got %s",
+                                          luaL_typename(L, index)));
     }
     lua_pushnil(L);
     while (lua_next(L, index)) {
@@ -124,8 +126,8 @@ static void check_options(lua_State *L, int index, const char *const allowed[], 
             known = known || strcmp(lua_tostring(L, -1), allowed[i]) == 0;
         if (!known) {
             const char *name = luaL_tolstring(L, -1, NULL);
-            refuse(L, lua_pushfstring(L, "there is no option \"%s\"; the options are %s", name,
-                                      which));
+            sandbox_refuse(L, lua_pushfstring(L, "there is no option \"%s\"; the options are %s",
+                                              name, which));
         }
     }
 }
@@ -134,8 +136,8 @@ static bool flag_option(lua_State *L, int index, const char *name) {
     if (lua_isnoneornil(L, index)) return false;
     int type = lua_getfield(L, index, name);
     if (type != LUA_TNIL && type != LUA_TBOOLEAN)
-        refuse(L, lua_pushfstring(L, "the option %s is true or false, got %s", name,
-                                  luaL_typename(L, -1)));
+        sandbox_refuse(L, lua_pushfstring(L, "the option %s is true or false, got %s", name,
+                                          luaL_typename(L, -1)));
     bool value = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return value;
@@ -144,35 +146,35 @@ static bool flag_option(lua_State *L, int index, const char *name) {
 /* ---- reading and writing -------------------------------------------------------------------- */
 
 static int l_read(lua_State *L) {
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     struct files_data data;
     size_t len;
-    const char *path = check_path(L, &len);
-    check(L, f, files_read(f, path, len, &data), path, len);
+    const char *path = sandbox_check_path(L, &len);
+    sandbox_check(L, f, files_read(f, path, len, &data), path, len);
     lua_pushlstring(L, data.bytes, data.len);
     return 1;
 }
 
 static int l_write(lua_State *L) {
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     size_t len, n;
-    const char *path = check_path(L, &len);
+    const char *path = sandbox_check_path(L, &len);
     if (lua_type(L, 3) != LUA_TSTRING)
-        return refuse(
+        return sandbox_refuse(
             L, lua_pushfstring(L, "what is written is a string, got %s", luaL_typename(L, 3)));
     const char *bytes = lua_tolstring(L, 3, &n);
-    check(L, f, files_write(f, path, len, bytes, n), path, len);
+    sandbox_check(L, f, files_write(f, path, len, bytes, n), path, len);
     return 0;
 }
 
 static int l_remove(lua_State *L) {
     static const char *const OPTIONS[] = {"recursive", NULL};
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     size_t len;
-    const char *path = check_path(L, &len);
+    const char *path = sandbox_check_path(L, &len);
     check_options(L, 3, OPTIONS, "recursive");
     bool recursive = flag_option(L, 3, "recursive");
-    check(L, f, files_remove(f, path, len, recursive), path, len);
+    sandbox_check(L, f, files_remove(f, path, len, recursive), path, len);
     return 0;
 }
 
@@ -180,12 +182,12 @@ static const char *const KINDS[] = {
     [FILES_FILE] = "file", [FILES_DIRECTORY] = "directory", [FILES_OTHER] = "other"};
 
 static int l_stat(lua_State *L) {
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     struct files_stat stat;
     size_t len;
     char at[TEXT_TIMESTAMP_LEN + 1];
-    const char *path = check_path(L, &len);
-    check(L, f, files_stat(f, path, len, &stat), path, len);
+    const char *path = sandbox_check_path(L, &len);
+    sandbox_check(L, f, files_stat(f, path, len, &stat), path, len);
     lua_createtable(L, 0, 3);
     lua_pushstring(L, KINDS[stat.kind]);
     lua_setfield(L, -2, "kind");
@@ -198,11 +200,11 @@ static int l_stat(lua_State *L) {
 }
 
 static int l_exists(lua_State *L) {
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     bool exists;
     size_t len;
-    const char *path = check_path(L, &len);
-    check(L, f, files_exists(f, path, len, &exists), path, len);
+    const char *path = sandbox_check_path(L, &len);
+    sandbox_check(L, f, files_exists(f, path, len, &exists), path, len);
     lua_pushboolean(L, exists);
     return 1;
 }
@@ -245,7 +247,8 @@ static void take_glob(lua_State *L, int index, struct files_list *list) {
     size_t len;
     if (lua_isnoneornil(L, index) || lua_getfield(L, index, "glob") == LUA_TNIL) return;
     if (lua_type(L, -1) != LUA_TSTRING)
-        refuse(L, lua_pushfstring(L, "the option glob is a pattern, got %s", luaL_typename(L, -1)));
+        sandbox_refuse(
+            L, lua_pushfstring(L, "the option glob is a pattern, got %s", luaL_typename(L, -1)));
     const char *pattern = lua_tolstring(L, -1, &len);
     if (glob_compile(pattern, len, GLOB_PATH, &list->glob) != GLOB_OK)
         luaL_error(L, "not enough memory");
@@ -254,9 +257,9 @@ static void take_glob(lua_State *L, int index, struct files_list *list) {
 
 static int l_list(lua_State *L) {
     static const char *const OPTIONS[] = {"recursive", "glob", "sizes", NULL};
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     size_t len;
-    const char *path = check_path(L, &len);
+    const char *path = sandbox_check_path(L, &len);
     check_options(L, 3, OPTIONS, "recursive, glob and sizes");
     lua_settop(L, 3);
     struct lua_list *own = lua_newuserdatauv(L, sizeof *own, 0);
@@ -271,7 +274,7 @@ static int l_list(lua_State *L) {
     take_glob(L, 3, list);
     enum files_error rc = files_list(f, path, len, list);
     if (rc != FILES_OK) files_list_free(list);
-    check(L, f, rc, path, len);
+    sandbox_check(L, f, rc, path, len);
     lua_createtable(L, list->count < INT32_MAX ? (int)list->count : INT32_MAX, 0);
     for (size_t i = 0; i < list->count; i++) {
         push_entry(L, list, &list->entries[i]);
@@ -288,7 +291,8 @@ static size_t count_files(lua_State *L, int index) {
     lua_pushnil(L);
     while (lua_next(L, index)) {
         if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
-            refuse(L, "the files of a mount are a table: relative path -> content, both strings");
+            sandbox_refuse(
+                L, "the files of a mount are a table: relative path -> content, both strings");
         lua_pop(L, 1);
         count++;
     }
@@ -298,16 +302,16 @@ static size_t count_files(lua_State *L, int index) {
 /* session:mount(files, at, {read_only}) */
 static int l_mount(lua_State *L) {
     static const char *const OPTIONS[] = {"read_only", NULL};
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     lua_settop(L, 4);
     if (!lua_istable(L, 2))
-        return refuse(L,
-                      "the files of a mount are a table: relative path -> content, both strings");
+        return sandbox_refuse(
+            L, "the files of a mount are a table: relative path -> content, both strings");
     lua_pushvalue(L, 2); /* the files, behind the path, which becomes the second argument */
     lua_pushvalue(L, 3);
     lua_replace(L, 2);
     size_t len, count = count_files(L, 5), i = 0;
-    const char *at = check_path(L, &len);
+    const char *at = sandbox_check_path(L, &len);
     check_options(L, 4, OPTIONS, "read_only");
     bool read_only = flag_option(L, 4, "read_only");
     struct files_new_file *list = lua_newuserdatauv(L, (count + 1) * sizeof *list, 0);
@@ -318,27 +322,27 @@ static int l_mount(lua_State *L) {
         lua_pop(L, 1);
         i++;
     }
-    check(L, f, files_mount(f, at, len, list, i, read_only), at, len);
+    sandbox_check(L, f, files_mount(f, at, len, list, i, read_only), at, len);
     return 0;
 }
 
 /* ---- snapshots ------------------------------------------------------------------------------ */
 
 static int l_snapshot(lua_State *L) {
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     struct snapshot *own = lua_newuserdatauv(L, sizeof *own, 0);
     own->snapshot = NULL;
     luaL_setmetatable(L, SNAPSHOT);
-    check(L, f, files_take_snapshot(f, &own->snapshot), NULL, 0);
+    sandbox_check(L, f, files_take_snapshot(f, &own->snapshot), NULL, 0);
     return 1;
 }
 
 static int l_restore(lua_State *L) {
-    struct files *f = check_session(L);
+    struct files *f = sandbox_session(L, 1);
     const struct snapshot *own = luaL_testudata(L, 2, SNAPSHOT);
     if (!own || !own->snapshot)
-        return refuse(L, "restore takes what snapshot of a sandbox session has given");
-    check(L, f, files_restore(f, own->snapshot), NULL, 0);
+        return sandbox_refuse(L, "restore takes what snapshot of a sandbox session has given");
+    sandbox_check(L, f, files_restore(f, own->snapshot), NULL, 0);
     return 0;
 }
 
@@ -448,7 +452,7 @@ static int tree_host(lua_State *L) {
         lua_pushnil(L);
         return 1;
     }
-    check(L, f, rc, NULL, 0);
+    sandbox_check(L, f, rc, NULL, 0);
     lua_createtable(L, 0, 3);
     lua_pushstring(L, host.private_path);
     lua_setfield(L, -2, "private");
@@ -467,7 +471,7 @@ static int tree_measure(lua_State *L) {
     struct files *f = check_tree(L);
     uint64_t bytes = 0;
     luaL_argcheck(L, strcmp(f->ops->kind, "directory") == 0, 1, "the tree is not on the host");
-    check(L, f, files_directory_measure(f, &bytes), NULL, 0);
+    sandbox_check(L, f, files_directory_measure(f, &bytes), NULL, 0);
     lua_pushinteger(L, (lua_Integer)bytes);
     return 1;
 }
@@ -492,14 +496,21 @@ int bind_sandbox(lua_State *L) {
                                          {"sweep", l_sweep},
                                          {"real_directory", l_real_directory},
                                          {NULL, NULL}};
-    static const luaL_Reg CALLS[] = {{"read", l_read},       {"write", l_write},
-                                     {"remove", l_remove},   {"list", l_list},
-                                     {"stat", l_stat},       {"exists", l_exists},
-                                     {"mount", l_mount},     {"snapshot", l_snapshot},
-                                     {"restore", l_restore}, {NULL, NULL}};
+    static const luaL_Reg CALLS[] = {{"read", l_read},
+                                     {"write", l_write},
+                                     {"remove", l_remove},
+                                     {"list", l_list},
+                                     {"stat", l_stat},
+                                     {"exists", l_exists},
+                                     {"mount", l_mount},
+                                     {"snapshot", l_snapshot},
+                                     {"restore", l_restore},
+                                     {"search", sandbox_search},
+                                     {NULL, NULL}};
     bind_class(L, TREE, TREE_METHODS);
     bind_class(L, SNAPSHOT, SNAPSHOT_METHODS);
     bind_class(L, LIST, LIST_METHODS);
+    sandbox_search_class(L);
     luaL_newlib(L, FUNCTIONS);
     luaL_newlib(L, CALLS);
     lua_setfield(L, -2, "calls");

@@ -1,6 +1,7 @@
 /* grep.c - most lines are passed over without asking PCRE2.
  *
- * Expressions without special characters are searched as text. Of the others PCRE2 knows, mostly,
+ * Expressions without special characters are searched as text. In others there may be a piece of text
+ * that every match holds (`needed`): only lines that contain it are matched. Else PCRE2 knows, mostly,
  * with which bytes a match can begin (`first`): only lines that contain one are matched, from that
  * byte on. Lines are counted on the way, by memchr. */
 #include "grep.h"
@@ -25,6 +26,8 @@ struct grep {
     struct pcre2_meter meter;
     char *literal; /* the expression, if it is plain text */
     size_t literal_len;
+    char *needed; /* a text without which there is no match, or NULL */
+    size_t needed_len;
     bool has_first; /* a match begins with one of these bytes */
     int only_first; /* the one byte, if there is just one; else -1 */
     bool first[256];
@@ -70,6 +73,96 @@ static void learn_first(struct grep *g) {
     count_first(g);
 }
 
+/* Where a class that begins at `at` ends (behind its ']'); 0: it is one of the rarer kinds. */
+static size_t class_end(const char *p, size_t len, size_t at) {
+    at += at + 1 < len && p[at + 1] == '^' ? 2 : 1;
+    if (at < len && p[at] == ']') at++;
+    for (; at < len && p[at] != ']'; at++) {
+        if (p[at] == '[' || p[at] == '\n') return 0;
+        if (p[at] == '\\' && (++at >= len || strchr("QEcxoNpP", p[at]))) return 0;
+    }
+    return at < len ? at + 1 : 0;
+}
+
+/* Where a group that begins at `at` ends; 0: it has options, or is one of the rarer kinds. */
+static size_t group_end(const char *p, size_t len, size_t at) {
+    for (size_t depth = 0; at < len;) {
+        if (p[at] == '\\' && (at + 1 >= len || p[at + 1] == 'Q')) return 0;
+        if (p[at] == '(' && at + 1 < len && (p[at + 1] == '?' || p[at + 1] == '*')) return 0;
+        if (p[at] == '(') depth++;
+        if (p[at] == ')' && --depth == 0) return at + 1;
+        if (p[at] == '[') at = class_end(p, len, at);
+        else at += p[at] == '\\' ? 2 : 1;
+        if (at == 0) return 0;
+    }
+    return 0;
+}
+
+/* A text that is being collected, and the longest so far. */
+struct run {
+    char text[GREP_MAX_PATTERN], best[GREP_MAX_PATTERN];
+    size_t len, best_len;
+};
+
+static void end_run(struct run *run) {
+    if (run->len > run->best_len) {
+        memcpy(run->best, run->text, run->len);
+        run->best_len = run->len;
+    }
+    run->len = 0;
+}
+
+/* The last character need not be there. */
+static void drop_last(struct run *run) {
+    while (run->len > 0 && ((unsigned char)run->text[--run->len] & 0xC0) == 0x80) {}
+    end_run(run);
+}
+
+/* Takes one item of the pattern; where the next one begins, or 0: no text is known to be needed. */
+static size_t take_item(const char *p, size_t len, size_t at, struct run *run) {
+    char c = p[at];
+    if (strchr("*?{", c)) drop_last(run);
+    if (strchr("*?{+.^$)}]", c)) {
+        end_run(run);
+        const char *brace = c == '{' ? memchr(p + at, '}', len - at) : NULL;
+        return c == '{' && !brace ? 0 : (brace ? (size_t)(brace - p) : at) + 1;
+    }
+    if (c == '|' || c == '\0' || c == '\n') return 0;
+    if (c == '(' || c == '[') {
+        end_run(run);
+        return c == '(' ? group_end(p, len, at) : class_end(p, len, at);
+    }
+    if (c == '\\') {
+        if (++at >= len) return 0;
+        c = p[at];
+        if (strchr("dDwWsSbB", c)) end_run(run);
+        if (strchr("dDwWsSbB", c)) return at + 1;
+        if ((unsigned char)c >= 0x80 || is_letter((unsigned char)c) || (c >= '0' && c <= '9'))
+            return 0;
+    }
+    run->text[run->len++] = c;
+    return at + 1;
+}
+
+/* Finds the longest text outside of groups, classes and alternatives. False: no memory. */
+static bool learn_needed(struct grep *g, const char *pattern, size_t len, unsigned flags) {
+    enum { SHORTEST = 3 };
+    struct run run = {.len = 0};
+    size_t at = 0;
+    if (flags & GREP_IGNORE_CASE) return true;
+    while (at < len) {
+        at = take_item(pattern, len, at, &run);
+        if (at == 0) return true;
+    }
+    end_run(&run);
+    if (run.best_len < SHORTEST) return true;
+    g->needed = malloc(run.best_len);
+    if (!g->needed) return false;
+    memcpy(g->needed, run.best, run.best_len);
+    g->needed_len = run.best_len;
+    return true;
+}
+
 static int compile_code(struct grep *g, const char *pattern, size_t len, unsigned flags,
                         char *why) {
     pcre2_compile_context *context = g->api->compile_context_create(NULL);
@@ -102,7 +195,7 @@ static int prepare(struct grep *g, const char *pattern, size_t len, unsigned fla
     if (!is_literal(pattern, len, flags)) {
         /* \G is where a match is begun: that has to be the start of the line. */
         if (!memmem(pattern, len, "\\G", 2)) learn_first(g);
-        return GREP_OK;
+        return learn_needed(g, pattern, len, flags) ? GREP_OK : GREP_ENOMEM;
     }
     g->literal = malloc(len);
     if (!g->literal) return GREP_ENOMEM;
@@ -134,14 +227,17 @@ void grep_free(struct grep *g) {
     if (g->context) g->api->match_context_free(g->context);
     if (g->code) g->api->code_free(g->code);
     free(g->literal);
+    free(g->needed);
     free(g);
 }
 
 /* ---- scanning ------------------------------------------------------------------------------- */
 
-/* The first place from `at` on where a match could begin; NULL: nowhere. */
+/* A place of the first line from `at` on where a match could be, unless a text is needed the first where one could
+ * begin; NULL: nowhere. */
 static const char *find_candidate(const struct grep *g, const char *at, const char *end) {
     if (g->literal) return memmem(at, (size_t)(end - at), g->literal, g->literal_len);
+    if (g->needed) return memmem(at, (size_t)(end - at), g->needed, g->needed_len);
     if (!g->has_first) return at;
     if (g->only_first >= 0) return memchr(at, g->only_first, (size_t)(end - at));
     for (; at < end; at++)
@@ -172,14 +268,14 @@ static int match_line(struct grep *g, const char *line, size_t len, size_t from,
     return rc == PCRE2_ERROR_NOMEMORY ? GREP_ENOMEM : GREP_LIMIT;
 }
 
-/* A match may begin at the candidate, when there are known first bytes, else anywhere. PCRE2 does not
+/* A match may begin at the candidate, when it was found by known first bytes, else anywhere. PCRE2 does not
  * want to begin inside of a character. */
 static int try_line(struct grep *g, const char *line, size_t len, size_t candidate, size_t *match) {
     if (g->literal) {
         *match = candidate;
         return GREP_HIT;
     }
-    size_t from = g->has_first ? candidate : 0;
+    size_t from = g->has_first && !g->needed ? candidate : 0;
     while (from > 0 && from < len && ((unsigned char)line[from] & 0xC0) == 0x80) from--;
     return match_line(g, line, len, from, match);
 }

@@ -56,7 +56,7 @@ struct process {
     struct output output[OUTPUTS]; /* of stdout, stderr, and what a jail reports */
     int orders;                    /* our end; -1: none */
     struct timer timer;            /* of the drain, or of the KILL after a TERM */
-    bool is_jail;
+    bool is_jail, is_gentle;
     bool stopping;
     bool exited;
     bool done;
@@ -284,13 +284,23 @@ void process_kill(struct process *p, int signum) {
 }
 
 static void ask_to_end(struct process *p) {
-    if (p->is_jail) orders_end(p);
-    else signal_group(p, SIGTERM);
+    if (p->is_jail && !p->is_gentle) orders_end(p);
+    else process_kill(p, SIGTERM);
+}
+
+/* Whoever supervises others is not killed before it had its chance to end them. True when that is what
+ * happens now. */
+static bool force_by_orders(struct process *p) {
+    if (!p->is_jail || p->orders < 0) return false;
+    orders_end(p);
+    return true;
 }
 
 static void on_grace_over(struct timer *timer, void *user) {
-    (void)timer;
     struct process *p = user;
+    if (!p->exited && force_by_orders(p) &&
+        timer_start(p->host->loop, timer, PROCESS_GRACE_MS, on_grace_over, p) == 0)
+        return;
     signal_group(p, SIGKILL);
     if (p->exited) become_done(p); /* it was waited for for the sake of its group */
 }
@@ -353,6 +363,7 @@ struct process *process_spawn(struct process_host *host, const struct process_op
     for (int i = 0; i < OUTPUTS; i++)
         buf_init(&p->output[i].buf, SIZE_MAX / 2); /* bounded by room_limit and one read */
     p->is_jail = options->is_jail;
+    p->is_gentle = options->is_gentle;
     p->orders = -1;
     *error = start(p, options);
     if (*error != 0) {
@@ -482,8 +493,9 @@ static void ask_all_to_end(struct process_host *host) {
     for (struct process *p = host->processes; p; p = p->next) ask_to_end(p);
 }
 
-static void kill_all(struct process_host *host) {
-    for (struct process *p = host->processes; p; p = p->next) signal_group(p, SIGKILL);
+static void force_all(struct process_host *host) {
+    for (struct process *p = host->processes; p; p = p->next)
+        if (!force_by_orders(p)) signal_group(p, SIGKILL);
 }
 
 void process_host_free(struct process_host *host) {
@@ -491,7 +503,9 @@ void process_host_free(struct process_host *host) {
     if (host->running && !host->starter.told_from_outside) {
         ask_all_to_end(host);
         await_exits(host, PROCESS_GRACE_MS);
-        kill_all(host);
+        force_all(host);
+        await_exits(host, PROCESS_GRACE_MS);
+        force_all(host);
         await_exits(host, PROCESS_GRACE_MS);
     }
     for (struct process *p = host->processes, *next; p; p = next) {

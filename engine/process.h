@@ -56,8 +56,10 @@ struct process_options {
     enum process_mode stderr_mode;
     /* For harness-jail: its descriptor 3 is what it reports on (PROCESS_REPORT), 4 brings it orders:
      * each byte is a signal for what it runs, the end means that all of it has to end. Then stopping
-     * is the end of the orders instead of a TERM. */
+     * is the end of the orders instead of a TERM; with `is_gentle` a TERM, and the end of the orders
+     * where otherwise a KILL would be. */
     bool is_jail;
+    bool is_gentle;
     /* Descriptors that it gets, besides, numbered on from 3, or from 5 of a jail. */
     const int *more_fds;
     size_t more_count;
@@ -135,7 +137,7 @@ void process_close_stdin(struct process *p);
 
 /* Signals the group, of a jail what it runs; harmless when it is over. */
 void process_kill(struct process *p, int signum);
-/* TERM, or the end of its orders, now; KILL after PROCESS_GRACE_MS. */
+/* TERM, or the end of a jail's orders, now; KILL after PROCESS_GRACE_MS. */
 void process_stop(struct process *p);
 
 /* True when it has exited and its output was drained; result may be NULL. */

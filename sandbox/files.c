@@ -61,10 +61,18 @@ bool files_holds_read_only(const struct files *f, const char *path, size_t len) 
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
-enum files_error files_read(struct files *f, const char *path, size_t len, struct files_data *out) {
+enum files_error files_read_most(struct files *f, const char *path, size_t len, uint64_t most,
+                                 struct files_data *out) {
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    return rc == FILES_OK ? f->ops->read(f, normal.bytes, normal.len, out) : rc;
+    if (rc == FILES_OK) rc = f->ops->read(f, normal.bytes, normal.len, most, out);
+    if (rc != FILES_ETOOBIG) return rc;
+    return files_fail(f, rc, "has more than the %llu bytes that are read at a time",
+                      (unsigned long long)most);
+}
+
+enum files_error files_read(struct files *f, const char *path, size_t len, struct files_data *out) {
+    return files_read_most(f, path, len, FILES_READ_MAX, out);
 }
 
 enum files_error files_write(struct files *f, const char *path, size_t len, const char *bytes,
@@ -75,6 +83,14 @@ enum files_error files_write(struct files *f, const char *path, size_t len, cons
     if (normal.len == 1) return FILES_EISDIR;
     rc = files_check_change(f, normal.bytes, normal.len);
     return rc == FILES_OK ? f->ops->write(f, normal.bytes, normal.len, bytes, n) : rc;
+}
+
+void files_batch_begin(struct files *f) {
+    if (!f->closed && f->ops->batch) f->ops->batch(f, true);
+}
+
+void files_batch_end(struct files *f) {
+    if (!f->closed && f->ops->batch) f->ops->batch(f, false);
 }
 
 static bool is_missing(enum files_error rc) {
@@ -187,91 +203,206 @@ static enum files_error mark(struct files *f, const struct normal *at, bool read
     return FILES_OK;
 }
 
+/* The files of a mount with their paths, sorted by them. */
+struct mounting {
+    struct files *f;
+    const struct normal *at;
+    struct buf bytes;
+    struct item {
+        size_t path, len;
+        const struct files_new_file *file;
+    } * items;
+    size_t count;
+};
+
 /* The path of a file to be mounted. Its name may not lead out of the mount. */
-static enum files_error join(struct files *f, const struct normal *at,
-                             const struct files_new_file *file, struct normal *out) {
+static enum files_error add_item(struct mounting *m, const struct files_new_file *file) {
+    struct normal normal;
     struct buf path;
     buf_init(&path, SIZE_MAX / 2);
-    bool whole = buf_add(&path, at->bytes, at->len) == BUF_OK &&
+    bool whole = buf_add(&path, m->at->bytes, m->at->len) == BUF_OK &&
                  buf_add_char(&path, '/') == BUF_OK &&
                  buf_add(&path, file->name, file->name_len) == BUF_OK;
     enum path_error wrong =
-        whole ? path_normalise(path.data, path.len, out->bytes, &out->len) : PATH_OK;
+        whole ? path_normalise(path.data, path.len, normal.bytes, &normal.len) : PATH_OK;
     buf_free(&path);
-    if (!whole) return FILES_ENOMEM;
-    if (wrong != PATH_OK)
-        return files_fail(f, FILES_EPATH, "has a file to mount, \"%.*s\", whose path %s",
-                          (int)(file->name_len < 80 ? file->name_len : 80), file->name,
-                          path_error_text(wrong));
-    if (out->len > at->len && path_within(out->bytes, out->len, at->bytes, at->len))
-        return FILES_OK;
-    return files_fail(f, FILES_EPATH, "has a file to mount, \"%.*s\", that is not below it",
-                      (int)(file->name_len < 80 ? file->name_len : 80), file->name);
+    int shown = (int)(file->name_len < 80 ? file->name_len : 80);
+    if (whole && wrong != PATH_OK)
+        return files_fail(m->f, FILES_EPATH, "has a file to mount, \"%.*s\", whose path %s", shown,
+                          file->name, path_error_text(wrong));
+    if (whole && (normal.len <= m->at->len ||
+                  !path_within(normal.bytes, normal.len, m->at->bytes, m->at->len)))
+        return files_fail(m->f, FILES_EPATH, "has a file to mount, \"%.*s\", that is not below it",
+                          shown, file->name);
+    size_t offset = m->bytes.len;
+    if (!whole || buf_add(&m->bytes, normal.bytes, normal.len + 1) != BUF_OK) return FILES_ENOMEM;
+    m->items[m->count++] = (struct item){.path = offset, .len = normal.len, .file = file};
+    return FILES_OK;
 }
 
-static enum files_error mount_all(struct files *f, const struct normal *at,
-                                  const struct files_new_file *files, size_t count) {
-    enum files_error rc = f->ops->make_directory(f, at->bytes, at->len);
-    for (size_t i = 0; rc == FILES_OK && i < count; i++) {
-        struct normal path;
-        rc = join(f, at, &files[i], &path);
-        if (rc == FILES_OK)
-            rc = f->ops->write(f, path.bytes, path.len, files[i].bytes, files[i].len);
+static int by_item(const void *a, const void *b, void *bytes) {
+    const struct item *x = a, *y = b;
+    return strcmp((const char *)bytes + x->path, (const char *)bytes + y->path);
+}
+
+/* Is this the path of one of the files? */
+static bool has_item(const struct mounting *m, const char *path, size_t len) {
+    size_t low = 0, high = m->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const char *other = m->bytes.data + m->items[middle].path;
+        int order = strncmp(other, path, len);
+        if (order == 0 && other[len] == '\0') return true;
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return false;
+}
+
+/* Would the file replace a directory, or is another one there twice or a directory on its way? */
+static enum files_error check_item(const struct mounting *m, size_t i) {
+    const struct item *item = &m->items[i];
+    const char *path = m->bytes.data + item->path;
+    struct files_stat stat;
+    enum files_error rc = m->f->ops->stat(m->f, path, item->len, &stat);
+    if (rc == FILES_OK && stat.kind == FILES_DIRECTORY) rc = FILES_EISDIR;
+    if (rc != FILES_OK && rc != FILES_ENOENT) return rc;
+    bool twice = i > 0 && strcmp(m->bytes.data + m->items[i - 1].path, path) == 0;
+    for (size_t end = m->at->len + 1; !twice && end < item->len; end++)
+        twice = path[end] == '/' && has_item(m, path, end);
+    m->f->detail[0] = '\0';
+    if (!twice) return FILES_OK;
+    return files_fail(m->f, FILES_EPATH,
+                      "has files to mount of which one would be twice, or a directory: %.200s",
+                      path);
+}
+
+static enum files_error write_items(const struct mounting *m) {
+    enum files_error rc = m->f->ops->make_directory(m->f, m->at->bytes, m->at->len);
+    for (size_t i = 0; rc == FILES_OK && i < m->count; i++) {
+        const struct item *item = &m->items[i];
+        rc = m->f->ops->write(m->f, m->bytes.data + item->path, item->len, item->file->bytes,
+                              item->file->len);
     }
     return rc;
 }
 
-enum files_error files_mount(struct files *f, const char *at, size_t at_len,
-                             const struct files_new_file *files, size_t count, bool read_only) {
-    struct normal top, path;
-    struct files_stat stat;
+/* Takes back what was written so far: where snapshots are cheap by one, else if the mount was new. */
+static void undo(const struct mounting *m, struct files_snapshot *before, bool is_new) {
+    char detail[FILES_DETAIL_SIZE]; /* the first error is what counts */
+    memcpy(detail, m->f->detail, sizeof detail);
+    if (before) {
+        enum files_error undone = m->f->ops->restore(m->f, before);
+        assert(undone == FILES_OK); /* it was within the limits before */
+        (void)undone;
+    } else if (is_new) {
+        (void)m->f->ops->remove(m->f, m->at->bytes, m->at->len, true);
+    }
+    memcpy(m->f->detail, detail, sizeof detail);
+}
+
+static enum files_error mount_items(const struct mounting *m, bool read_only) {
+    struct files *f = m->f;
     struct files_snapshot *before = NULL;
-    enum files_error rc = begin(f, at, at_len, &top);
-    for (size_t i = 0; rc == FILES_OK && i < count; i++) rc = join(f, &top, &files[i], &path);
-    bool is_new = rc == FILES_OK && f->ops->stat(f, top.bytes, top.len, &stat) == FILES_ENOENT;
+    struct files_stat stat;
+    enum files_error rc = FILES_OK;
+    for (size_t i = 0; rc == FILES_OK && i < m->count; i++) rc = check_item(m, i);
+    bool is_new =
+        rc == FILES_OK && f->ops->stat(f, m->at->bytes, m->at->len, &stat) == FILES_ENOENT;
     if (rc == FILES_OK && f->ops->cheap_snapshots) rc = f->ops->snapshot(f, &before);
     if (rc != FILES_OK) return rc;
     f->mounting = true;
-    rc = mount_all(f, &top, files, count);
-    if (rc == FILES_OK) rc = mark(f, &top, read_only);
-    if (rc != FILES_OK && before) {
-        enum files_error undone = f->ops->restore(f, before);
-        assert(undone == FILES_OK); /* it was within the limits before */
-        (void)undone;
-    } else if (rc != FILES_OK && is_new) {
-        char detail[FILES_DETAIL_SIZE];
-        memcpy(detail, f->detail, sizeof detail);
-        (void)f->ops->remove(f, top.bytes, top.len, true); /* the first error is what counts */
-        memcpy(f->detail, detail, sizeof detail);
-    }
+    rc = write_items(m);
+    if (rc == FILES_OK) rc = mark(f, m->at, read_only);
+    if (rc != FILES_OK) undo(m, before, is_new);
     f->mounting = false;
     files_snapshot_free(before);
     return rc;
 }
 
+enum files_error files_mount(struct files *f, const char *at, size_t at_len,
+                             const struct files_new_file *files, size_t count, bool read_only) {
+    struct normal top;
+    enum files_error rc = begin(f, at, at_len, &top);
+    if (rc != FILES_OK) return rc;
+    struct mounting m = {.f = f, .at = &top};
+    buf_init(&m.bytes, SIZE_MAX / 2);
+    m.items = malloc((count + 1) * sizeof *m.items);
+    if (!m.items) return FILES_ENOMEM;
+    for (size_t i = 0; rc == FILES_OK && i < count; i++) rc = add_item(&m, &files[i]);
+    if (rc == FILES_OK && m.count > 1)
+        qsort_r(m.items, m.count, sizeof *m.items, by_item, m.bytes.data);
+    if (rc == FILES_OK) rc = mount_items(&m, read_only);
+    free(m.items);
+    buf_free(&m.bytes);
+    return rc;
+}
+
 /* ---- snapshots, the end --------------------------------------------------------------------- */
+
+static void free_mounts(struct files_mount *mounts, size_t count) {
+    for (size_t i = 0; i < count; i++) free(mounts[i].path);
+    free(mounts);
+}
+
+/* NULL: no memory. */
+static struct files_mount *copy_mounts(const struct files_mount *mounts, size_t count) {
+    struct files_mount *copy = malloc((count + 1) * sizeof *copy);
+    for (size_t i = 0; copy && i < count; i++) {
+        copy[i] = (struct files_mount){.path = strdup(mounts[i].path), .len = mounts[i].len};
+        if (copy[i].path) continue;
+        free_mounts(copy, i);
+        copy = NULL;
+    }
+    return copy;
+}
 
 enum files_error files_take_snapshot(struct files *f, struct files_snapshot **out) {
     f->detail[0] = '\0';
     *out = NULL;
-    return f->closed ? FILES_ECLOSED : f->ops->snapshot(f, out);
+    if (f->closed) return FILES_ECLOSED;
+    struct files_mount *mounts = copy_mounts(f->read_only, f->read_only_count);
+    if (!mounts) return FILES_ENOMEM;
+    enum files_error rc = f->ops->snapshot(f, out);
+    if (rc != FILES_OK) {
+        free_mounts(mounts, f->read_only_count);
+        *out = NULL;
+        return rc;
+    }
+    (*out)->read_only = mounts;
+    (*out)->read_only_count = f->read_only_count;
+    return FILES_OK;
 }
 
 enum files_error files_restore(struct files *f, struct files_snapshot *snapshot) {
     f->detail[0] = '\0';
-    return f->closed ? FILES_ECLOSED : f->ops->restore(f, snapshot);
+    if (f->closed) return FILES_ECLOSED;
+    struct files_mount *mounts = copy_mounts(snapshot->read_only, snapshot->read_only_count);
+    if (!mounts) return FILES_ENOMEM;
+    enum files_error rc = f->ops->restore(f, snapshot);
+    if (rc != FILES_OK) {
+        free_mounts(mounts, snapshot->read_only_count);
+        return rc;
+    }
+    free_mounts(f->read_only, f->read_only_count);
+    f->read_only = mounts;
+    f->read_only_count = snapshot->read_only_count;
+    return FILES_OK;
 }
 
 void files_snapshot_free(struct files_snapshot *snapshot) {
-    if (snapshot) snapshot->free(snapshot);
+    if (!snapshot) return;
+    free_mounts(snapshot->read_only, snapshot->read_only_count);
+    snapshot->read_only = NULL;
+    snapshot->read_only_count = 0;
+    snapshot->free(snapshot);
 }
 
 void files_close(struct files *f) {
     if (f->closed) return;
     f->closed = true;
     f->ops->close(f);
-    for (size_t i = 0; i < f->read_only_count; i++) free(f->read_only[i].path);
-    free(f->read_only);
+    free_mounts(f->read_only, f->read_only_count);
     f->read_only = NULL;
     f->read_only_count = 0;
 }

@@ -98,7 +98,9 @@ struct files_snapshot;
 struct files_ops {
     const char *kind;
     bool cheap_snapshots; /* in constant time: then a mount happens as a whole or not at all */
-    enum files_error (*read)(struct files *f, const char *path, size_t len, struct files_data *out);
+    /* FILES_ETOOBIG: the file has more than `most` bytes. */
+    enum files_error (*read)(struct files *f, const char *path, size_t len, uint64_t most,
+                             struct files_data *out);
     enum files_error (*write)(struct files *f, const char *path, size_t len, const char *bytes,
                               size_t n);
     enum files_error (*make_directory)(struct files *f, const char *path, size_t len);
@@ -112,6 +114,9 @@ struct files_ops {
     /* Lets go of all that the tree holds, of its snapshots too. Called once. */
     void (*close)(struct files *f);
     void (*free)(struct files *f);
+    /* Many files are read from now on, one directory after the other; or no longer. NULL: that is the same
+     * to this kind. */
+    void (*batch)(struct files *f, bool on);
 };
 
 /* Embedded in every kind's own struct. */
@@ -125,19 +130,24 @@ struct files {
     char detail[FILES_DETAIL_SIZE]; /* more about the last error; may be empty */
 };
 
-/* Embedded in every kind's snapshot. */
-struct files_snapshot {
-    void (*free)(struct files_snapshot *snapshot);
-};
-
 struct files_mount {
     size_t len;
     char *path;
 };
 
+/* Embedded in every kind's snapshot. */
+struct files_snapshot {
+    void (*free)(struct files_snapshot *snapshot);
+    struct files_mount *read_only; /* the mounts of then; not for kinds */
+    size_t read_only_count;
+};
+
 /* ---- calls ---------------------------------------------------------------------------------- */
 
 enum files_error files_read(struct files *f, const char *path, size_t len, struct files_data *out);
+/* FILES_ETOOBIG for a file of more than so many bytes, of which none is read. */
+enum files_error files_read_most(struct files *f, const char *path, size_t len, uint64_t most,
+                                 struct files_data *out);
 enum files_error files_write(struct files *f, const char *path, size_t len, const char *bytes,
                              size_t n);
 enum files_error files_remove(struct files *f, const char *path, size_t len, bool recursive);
@@ -145,6 +155,9 @@ enum files_error files_remove(struct files *f, const char *path, size_t len, boo
  * after an error. */
 enum files_error files_list(struct files *f, const char *path, size_t len, struct files_list *list);
 enum files_error files_stat(struct files *f, const char *path, size_t len, struct files_stat *out);
+/* Between these two, files of one directory may be read quicker, if nothing but files_read is called. */
+void files_batch_begin(struct files *f);
+void files_batch_end(struct files *f);
 /* A link that leads nowhere does not exist. */
 enum files_error files_exists(struct files *f, const char *path, size_t len, bool *out);
 /* Writes files below `at`; read-only ones cannot be changed afterwards but by another mount. */

@@ -47,25 +47,19 @@ enum files_error directory_make_private(struct directory_files *d) {
 
 /* Opens a regular file. It is looked at before it is opened, since opening a device can have effects, and
  * without blocking, since it may be another file by then. */
-static enum files_error open_file(struct directory_files *d, struct place *place, int *fd) {
-    struct stat st;
+static enum files_error open_file(struct directory_files *d, struct place *place, int *fd,
+                                  struct stat *st) {
     enum files_error rc = directory_open(d, place, O_PATH, fd);
     if (rc != FILES_OK) return rc;
-    bool known = fstat(*fd, &st) == 0;
+    bool known = fstat(*fd, st) == 0;
     close(*fd);
-    if (!known || S_ISDIR(st.st_mode)) return FILES_EISDIR;
-    if (!S_ISREG(st.st_mode)) return FILES_ESPECIAL;
+    if (!known || S_ISDIR(st->st_mode)) return FILES_EISDIR;
+    if (!S_ISREG(st->st_mode)) return FILES_ESPECIAL;
     rc = directory_open(d, place, O_RDONLY | O_NONBLOCK | O_NOCTTY, fd);
     if (rc != FILES_OK) return rc;
-    if (fstat(*fd, &st) == 0 && S_ISREG(st.st_mode)) return FILES_OK;
+    if (fstat(*fd, st) == 0 && S_ISREG(st->st_mode)) return FILES_OK;
     close(*fd);
     return FILES_ESPECIAL;
-}
-
-static enum files_error too_large(struct directory_files *d, uint64_t size) {
-    return files_fail(&d->base, FILES_ETOOBIG,
-                      "has %llu bytes, more than the %d that are read at a time",
-                      (unsigned long long)size, FILES_READ_MAX);
 }
 
 /* Reads to the end, which may be elsewhere than the size said. */
@@ -76,28 +70,58 @@ static enum files_error read_all(struct directory_files *d, int fd, size_t size)
     size_t want = size + 1; /* one more: to see the end */
     for (;;) {
         int rc = buf_reserve(b, want);
-        if (rc == BUF_ETOOBIG) return too_large(d, (uint64_t)b->len + want);
+        if (rc == BUF_ETOOBIG) return FILES_ETOOBIG;
         if (rc != BUF_OK) return FILES_ENOMEM;
         ssize_t n = read(fd, b->data + b->len, want);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return directory_errno(d, errno, "cannot be read");
         if (n == 0) return FILES_OK;
         b->len += (size_t)n;
-        want = b->len <= size ? size + 1 - b->len : 65536;
+        if ((size_t)n < want) return FILES_OK; /* only at the end of a regular file */
+        want = 65536;
     }
 }
 
-static enum files_error directory_read(struct files *f, const char *path, size_t len,
+/* In a batch: opens a file in the directory of the last one. It was listed as a regular file, and if it is none
+ * any more, O_NONBLOCK keeps us from waiting. -1: the ordinary way has to tell. */
+static int open_near(struct directory_files *d, const char *path, size_t len) {
+    const char *beneath;
+    size_t name_at = path_name_at(path, len), above = name_at > 1 ? name_at - 1 : 1;
+    if (d->near < 0 || d->near_path.len != above || memcmp(d->near_path.path, path, above) != 0) {
+        if (d->near >= 0) close(d->near);
+        place_set(&d->near_path, path, above);
+        int root = directory_where(d, d->near_path.path, above, &beneath);
+        d->near = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
+    }
+    if (d->near < 0 || d->base.no_system_names) return -1;
+    return openat(d->near, path + name_at,
+                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+static void directory_batch(struct files *f, bool on) {
+    struct directory_files *d = directory_of(f);
+    if (d->near >= 0) close(d->near);
+    d->near = -1;
+    d->in_batch = on;
+}
+
+static enum files_error directory_read(struct files *f, const char *path, size_t len, uint64_t most,
                                        struct files_data *out) {
     struct directory_files *d = directory_of(f);
     struct place place;
     struct stat st;
-    int fd;
-    place_set(&place, path, len);
-    enum files_error rc = open_file(d, &place, &fd);
+    int fd = d->in_batch ? open_near(d, path, len) : -1;
+    if (fd >= 0 && !(fstat(fd, &st) == 0 && S_ISREG(st.st_mode))) {
+        close(fd);
+        fd = -1;
+    }
+    enum files_error rc = FILES_OK;
+    if (fd < 0) {
+        place_set(&place, path, len);
+        rc = open_file(d, &place, &fd, &st);
+    }
     if (rc != FILES_OK) return rc;
-    if (fstat(fd, &st) != 0) st.st_size = 0;
-    if (st.st_size > FILES_READ_MAX) rc = too_large(d, (uint64_t)st.st_size);
+    if ((uint64_t)st.st_size > most) rc = FILES_ETOOBIG;
     if (rc == FILES_OK) rc = read_all(d, fd, (size_t)st.st_size);
     close(fd);
     *out =
@@ -113,7 +137,7 @@ enum files_error directory_stat(struct files *f, const char *path, size_t len,
     int fd;
     place_set(&place, path, len);
     enum files_error rc = directory_open(d, &place, O_PATH, &fd);
-    if (rc == FILES_ENOENT && len == 1) {
+    if (rc == FILES_ENOENT && place.len == 1) {
         *out = (struct files_stat){.kind = FILES_DIRECTORY}; /* not made yet, and empty */
         return FILES_OK;
     }
@@ -138,6 +162,8 @@ enum files_error directory_stat(struct files *f, const char *path, size_t len,
 
 static void directory_close(struct files *f) {
     struct directory_files *d = directory_of(f);
+    directory_forget_snapshots(d);
+    directory_batch(f, false);
     if (d->workspace >= 0) close(d->workspace);
     d->workspace = -1;
     private_free(&d->private);
@@ -149,17 +175,6 @@ static void directory_close(struct files *f) {
 
 static void directory_free(struct files *f) {
     free(f);
-}
-
-enum files_error directory_snapshot(struct files *f, struct files_snapshot **out) {
-    (void)out;
-    return files_fail(f, FILES_EUNSUPPORTED, "cannot be copied yet");
-}
-
-enum files_error directory_restore(struct files *f, struct files_snapshot *snapshot) {
-    (void)f;
-    (void)snapshot;
-    return FILES_ESNAPSHOT;
 }
 
 static const struct files_ops OPS = {
@@ -174,6 +189,7 @@ static const struct files_ops OPS = {
     .restore = directory_restore,
     .close = directory_close,
     .free = directory_free,
+    .batch = directory_batch,
 };
 
 /* Opens the given root, and finds out whether the kernel has what we need. */
@@ -214,7 +230,7 @@ enum files_error files_directory_new(const struct files_directory_options *optio
     struct directory_files *d = calloc(1, sizeof *d);
     if (!d) return FILES_ENOMEM;
     files_init(&d->base, &OPS);
-    d->workspace = -1;
+    d->workspace = d->near = -1;
     private_init(&d->private);
     buf_init(&d->scratch, FILES_READ_MAX + 1);
     d->base.no_system_names = options->no_system_names;

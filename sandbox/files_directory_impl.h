@@ -7,6 +7,12 @@
 #include "files_directory.h"
 #include "files_directory_private.h"
 
+/* A path of the tree. */
+struct place {
+    size_t len;
+    char path[PATH_BYTES_MAX + 1];
+};
+
 struct directory_files {
     struct files base;
     int workspace; /* O_PATH, of the given root; -1: /workspace is in the private directory */
@@ -17,14 +23,11 @@ struct directory_files {
     uint64_t quota_bytes, used_bytes;
     bool is_measured;
     struct buf scratch; /* what was read last */
-    unsigned serial;    /* for temporary names and snapshots */
+    bool in_batch;      /* then the directory of the last file is kept open: */
+    int near;           /* -1: none */
+    struct place near_path;
+    unsigned serial; /* for temporary names and snapshots */
     struct directory_snapshot *snapshots;
-};
-
-/* A path of the tree. */
-struct place {
-    size_t len;
-    char path[PATH_BYTES_MAX + 1];
 };
 
 static inline struct directory_files *directory_of(struct files *f) {
@@ -78,6 +81,8 @@ enum files_error directory_make_directory(struct files *f, const char *path, siz
 enum files_error directory_stat(struct files *f, const char *path, size_t len,
                                 struct files_stat *out);
 enum files_error directory_snapshot(struct files *f, struct files_snapshot **out);
+/* What is closed takes its snapshots along. */
+void directory_forget_snapshots(struct directory_files *d);
 enum files_error directory_restore(struct files *f, struct files_snapshot *snapshot);
 
 #endif

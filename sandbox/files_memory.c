@@ -63,12 +63,13 @@ static struct node *lookup(const struct memory_files *m, const char *path, size_
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static enum files_error memory_read(struct files *f, const char *path, size_t len,
+static enum files_error memory_read(struct files *f, const char *path, size_t len, uint64_t most,
                                     struct files_data *out) {
     enum files_error rc;
     const struct node *node = lookup(memory_of(f), path, len, &rc);
     if (!node) return rc;
     if (node->is_directory) return FILES_EISDIR;
+    if (node->bytes > most) return FILES_ETOOBIG;
     *out = (struct files_data){.bytes = node_bytes(node), .len = node->bytes};
     return FILES_OK;
 }

@@ -1,5 +1,5 @@
-/* jail_root.c - every access is relative to the tree's descriptor and follows no link of the tree: file
- * calls may have been there before. */
+/* jail_root.c - every access is relative to the descriptor of one of both directories and follows no link below: in the
+ * tree file calls may have been before. No command ever gets either directory itself to write to. */
 #include "jail_root.h"
 
 #include <errno.h>
@@ -16,12 +16,14 @@ struct root {
     gid_t gid;
 };
 
+#define COUNT(list) (sizeof(list) / sizeof(list)[0])
+
 enum { COPIED_MAX = 1 << 20, LINK_MAX_SIZE = 256 };
 
 /* Places of mounts, and directories that are empty. */
 static const char *const PLACES[] = {"usr", "proc", "dev", "sys",
                                      "run", "var",  "etc", "etc/alternatives"};
-/* Of the user: mode 0700 but /tmp. */
+/* In the tree, of the user, mode 0700. */
 static const char *const OWN[] = {"tmp", "home", "home/user", "workspace"};
 /* The parts of the system that are links on most machines and directories on some. */
 static const char *const LIBRARIES[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"};
@@ -115,29 +117,78 @@ static int make_library(const struct root *root, const char *name) {
     return make_link(root, target, name);
 }
 
-static int make_all(const struct root *root, const char **what) {
+/* What is in the root. *what is where it has failed. */
+static int fill_root(const struct root *root, const char **what) {
     int error = 0;
-#define EACH(list, call)                                                                           \
-    for (size_t i = 0; !error && i < sizeof list / sizeof list[0]; i++) error = call
-    EACH(PLACES, make_directory(root, *what = PLACES[i], 0755, false));
-    EACH(OWN, make_directory(root, *what = OWN[i], 0700, true));
-    EACH(LIBRARIES, make_library(root, *what = LIBRARIES[i]));
-    EACH(COPIED, copy_file(root, *what = COPIED[i]));
-    EACH(WRITTEN,
-         write_file(root, *what = WRITTEN[i].name, WRITTEN[i].text, strlen(WRITTEN[i].text)));
-    EACH(LINKS, make_link(root, LINKS[i].target, *what = LINKS[i].name));
-#undef EACH
+    for (size_t i = 0; !error && i < COUNT(PLACES); i++)
+        error = make_directory(root, *what = PLACES[i], 0755, false);
+    for (size_t i = 0; !error && i < COUNT(LIBRARIES); i++)
+        error = make_library(root, *what = LIBRARIES[i]);
+    for (size_t i = 0; !error && i < COUNT(COPIED); i++) error = copy_file(root, *what = COPIED[i]);
+    for (size_t i = 0; !error && i < COUNT(WRITTEN); i++)
+        error = write_file(root, *what = WRITTEN[i].name, WRITTEN[i].text, strlen(WRITTEN[i].text));
+    for (size_t i = 0; !error && i < COUNT(LINKS); i++)
+        error = make_link(root, LINKS[i].target, *what = LINKS[i].name);
     return error;
 }
 
-int jail_root_prepare(const char *path, uid_t uid, gid_t gid, char why[JAIL_WHY_SIZE]) {
+static int fill_tree(const struct root *tree, const char **what) {
+    int error = 0;
+    for (size_t i = 0; !error && i < COUNT(OWN); i++)
+        error = make_directory(tree, *what = OWN[i], 0700, true);
+    return error;
+}
+
+static int open_directory(const char *path, struct root *out) {
+    out->fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return out->fd >= 0 ? 0 : errno;
+}
+
+static int fill(const char *path, uid_t uid, gid_t gid, const char **what,
+                int (*with)(const struct root *, const char **)) {
     struct root root = {.uid = uid, .gid = gid};
-    const char *what = "itself";
-    root.fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int error = root.fd < 0 ? errno : make_all(&root, &what);
-    if (root.fd >= 0) close(root.fd);
+    int error = open_directory(path, &root);
+    if (error) return error;
+    error = with(&root, what);
+    close(root.fd);
+    return error;
+}
+
+int jail_root_make(const char *root, const char *tree, uid_t uid, gid_t gid,
+                   char why[JAIL_WHY_SIZE]) {
+    const char *what = "its directory";
+    int error = mkdir(root, 0755) == 0 && chmod(root, 0755) == 0 ? 0 : errno;
+    if (!error && uid != (uid_t)-1 && chown(root, uid, gid) != 0) error = errno;
+    if (!error) error = fill(root, uid, gid, &what, fill_root);
+    if (!error) error = fill(tree, uid, gid, &what, fill_tree);
     if (error)
-        snprintf(why, JAIL_WHY_SIZE, "the private tree cannot be made ready for commands: %s: %s",
-                 what, strerror(error));
+        snprintf(why, JAIL_WHY_SIZE, "the sandbox cannot be made ready for commands: %s: %s", what,
+                 strerror(error));
+    return error;
+}
+
+/* A place of the kind that is wanted; one of another kind goes. */
+static int make_place(const struct root *root, const char *name, bool is_directory) {
+    struct stat st;
+    if (fstatat(root->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (S_ISDIR(st.st_mode) == is_directory) return 0;
+        if (unlinkat(root->fd, name, is_directory ? 0 : AT_REMOVEDIR) != 0) return errno;
+    }
+    if (is_directory) return mkdirat(root->fd, name, 0755) == 0 ? 0 : errno;
+    return write_file(root, name, "", 0);
+}
+
+int jail_root_place(const char *root, const char *tree, const char *name) {
+    struct root at, from;
+    struct stat st;
+    int error = open_directory(root, &at);
+    if (error) return error;
+    error = open_directory(tree, &from);
+    if (!error) {
+        if (fstatat(from.fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) error = errno;
+        else error = make_place(&at, name, S_ISDIR(st.st_mode));
+        close(from.fd);
+    }
+    close(at.fd);
     return error;
 }

@@ -86,12 +86,20 @@ end
 ---@field workflows table<string, table> { id, input?, output?, run, version?, description? }
 ---@field storage any? nil: the default is still to be made
 ---@field memory any? nil: the storage keeps it
----@field sandbox any? nil: no built-in tools
+---@field sandbox any? nil: none was given and no built-in tool needs one; a handler that asks for it gets sandbox.auto()
 ---@field programs harness.ProgramSettings? nil: defaults
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
 ---@field defaults table
+
+-- The sandbox of a definition that names none: made where something is known to need one, so that whoever does
+-- not pays nothing for it.
+local function default_sandbox(agent_map, requires)
+  local is_needed = agents.need_sandbox(agent_map)
+  for _, name in ipairs(requires) do is_needed = is_needed or name and name:find "^sandbox%." ~= nil end
+  return is_needed and require("harness.sandbox").auto() or nil
+end
 
 ---Checks a definition. Raises HARNESS_CONFIG_ERROR with all its problems.
 ---@param t table
@@ -113,14 +121,13 @@ function M.check(t)
   if meant.tools then c.tool_ids = nil end
   local agent_map = agents.check_agents(c, clean.agents)
   local workflow_map = agents.check_workflows(c, clean.workflows)
-  local requires, storage = clean.requires or {}, clean.storage
+  local requires, storage, sandbox = clean.requires or {}, clean.storage, clean.sandbox
+  if t.sandbox == nil then sandbox = default_sandbox(agent_map, requires) end
   if #requires > 0 then
     -- What is required may be what the default has.
     if t.storage == nil then storage = require("harness.storage").memory() end
-    options.check_requires(problems, requires, storage, clean.memory, clean.sandbox)
+    options.check_requires(problems, requires, storage, clean.memory, sandbox)
   end
-
-  if t.sandbox == nil then agents.check_sandbox(problems, agent_map) end
 
   local list = problems:list()
   if #list > 0 then raise(list) end
@@ -128,7 +135,7 @@ function M.check(t)
   return {
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
-    storage = storage, memory = clean.memory, sandbox = clean.sandbox,
+    storage = storage, memory = clean.memory, sandbox = sandbox,
     programs = clean.programs, logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
   }

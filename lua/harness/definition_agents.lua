@@ -224,20 +224,16 @@ function M.check_agents(c, agents)
   end))
 end
 
----Built-in tools work on the files of a sandbox: without one they are a problem.
----@param problems harness.Problems
+---Has one of the agents built-in tools, which work in a sandbox?
 ---@param agents table<string, table> clean
-function M.check_sandbox(problems, agents)
-  for _, id in ipairs(fields.sorted_keys(agents)) do
-    local needs_sandbox = false
-    for _, name in ipairs(agents[id].builtin_tools) do
-      needs_sandbox = needs_sandbox or not builtin.traits(name).no_sandbox
-    end
-    if needs_sandbox then
-      problems:add({ "agents", id, "builtin_tools" }, "missing_sandbox",
-        "built-in tools work in a sandbox: give `sandbox` in the definition", id)
+---@return boolean
+function M.need_sandbox(agents)
+  for _, agent in pairs(agents) do
+    for _, name in ipairs(agent.builtin_tools) do
+      if not builtin.traits(name).no_sandbox then return true end
     end
   end
+  return false
 end
 
 -- How the model is asked for the output: as text where it is a string, else as an object of the schema

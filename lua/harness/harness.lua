@@ -167,7 +167,11 @@ end
 function Harness:inspect()
   local def = self.definition
   local function described(kind, one)
-    return { kind = kind, id = adapter.field(one, "id") or kind, capabilities = list_of(adapter.capabilities(one)) }
+    local isolation = adapter.field(one, "isolation")
+    return {
+      kind = kind, id = adapter.field(one, "id") or kind, capabilities = list_of(adapter.capabilities(one)),
+      isolation = type(isolation) == "function" and isolation(one) or nil,
+    }
   end
   local adapters = { described("storage", self.storage) }
   if def.memory then adapters[#adapters + 1] = described("memory", def.memory) end

@@ -17,6 +17,7 @@ local task = require "harness.task"
 
 local M = {}
 
+local SIGKILL <const> = 9
 local CLOSE_WAIT_MS <const> = 500 -- what leaving the scope waits for an exit, at most
 
 ---@class harness.ProcessOptions
@@ -27,6 +28,8 @@ local CLOSE_WAIT_MS <const> = 500 -- what leaving the scope waits for an exit, a
 ---@field stdin? string|true a text to read, or true: what `write` sends; default: nothing
 ---@field stdout? "pipe"|"null"|"inherit" default "pipe"
 ---@field stderr? "pipe"|"null"|"inherit"|"stdout" default "pipe"
+---@field supervised? boolean harness-jail watches over it: nothing that it has started outlives it or this engine,
+---  however it has detached itself, and though the engine is killed
 ---@field jail? boolean it is harness-jail (engine/process.h)
 ---@field fds? userdata[] further files that it gets (core.jail)
 ---@field uid? integer who it runs as, with gid; for root
@@ -54,16 +57,38 @@ local function spawn_failed(options, code, message)
     { reason = "spawn", file = options.file, cwd = options.cwd, error = code })
 end
 
+local SUPERVISE <const> = { "supervise", "--report", "3", "--orders", "4", "--" }
+
+local function core_options(options)
+  return {
+    file = options.file, args = options.args, cwd = options.cwd, env = env_list(options.env),
+    stdin = options.stdin and "pipe" or "null", stdout = options.stdout, stderr = options.stderr,
+    jail = options.jail, fds = options.fds, uid = options.uid, gid = options.gid,
+  }
+end
+
+-- Starts it below harness-jail, whose descriptor follows the two that it gets as a jail.
+local function spawn_supervised(options)
+  local jail_program = require "harness.jail_program"
+  local given, args = core_options(options), table.move(SUPERVISE, 1, #SUPERVISE, 1, {})
+  args[#args + 1] = given.file
+  table.move(given.args or {}, 1, #(given.args or {}), #args + 1, args)
+  given.file, given.args, given.jail, given.gentle = "/proc/self/fd/5", args, true, true
+  given.fds = { jail_program.hold() }
+  local ok, handle, code, message = pcall(core.process.spawn, given)
+  jail_program.release() -- the child has its own by now
+  if not ok then error(handle, 0) end
+  return handle, code, message
+end
+
 --- Starts a process.
 ---@param options harness.ProcessOptions
 ---@return harness.Process p close it: `local p <close> = process.spawn {...}`
 function M.spawn(options)
   local text = type(options.stdin) == "string" and options.stdin or nil
-  local handle, code, message = core.process.spawn {
-    file = options.file, args = options.args, cwd = options.cwd, env = env_list(options.env),
-    stdin = options.stdin and "pipe" or "null", stdout = options.stdout, stderr = options.stderr,
-    jail = options.jail, fds = options.fds, uid = options.uid, gid = options.gid,
-  }
+  local handle, code, message
+  if options.supervised then handle, code, message = spawn_supervised(options)
+  else handle, code, message = core.process.spawn(core_options(options)) end
   if not handle then spawn_failed(options, code, message) end
   local views = {}
   for _, what in ipairs { "stdin", "stdout", "stderr", "report", "exit" } do views[what] = handle:view(what) end
@@ -71,7 +96,9 @@ function M.spawn(options)
     handle:write(text) -- queued, whatever its size; when the child does not read it, that is its choice
     handle:close_stdin()
   end
-  return setmetatable({ core = handle, views = views, pid = handle:pid() }, Process)
+  local self = setmetatable({ core = handle, views = views, pid = handle:pid() }, Process)
+  if options.supervised then self.supervised = options end
+  return self
 end
 
 --- The next piece of output, as it came; nil at its end.
@@ -125,12 +152,24 @@ function Process:close_stdin()
   self.core:close_stdin()
 end
 
+-- How a supervised process has ended is what harness-jail reports.
+local function reported(self)
+  self.report = self.report or self:text "report"
+  local what, why = self.report:match "error ([^\n]-): ([^\n]*)\n"
+  if what then spawn_failed(self.supervised, what, why) end
+  local exit_code = math.tointeger(self.report:match "exit (%d+)\n")
+  if exit_code then return { exit_code = exit_code } end
+  return { signal = math.tointeger(self.report:match "signal (%d+)\n") or SIGKILL }
+end
+
 --- Waits until it has exited and its output was drained.
 ---@return { exit_code: integer?, signal: integer? } result one of the two is set
 function Process:wait()
   while true do
     local exit_code, signal = self.core:result()
-    if exit_code or signal ~= "wait" then return { exit_code = exit_code, signal = signal } end
+    if exit_code or signal ~= "wait" then
+      return self.supervised and reported(self) or { exit_code = exit_code, signal = signal }
+    end
     task.wait(self.views.exit)
   end
 end

@@ -2,12 +2,21 @@
 --- with it.
 
 local chain = require "harness.chain"
-local errors = require "harness.errors"
 local locks = require "harness.locks"
 local signals = require "harness.signal"
 local task = require "harness.task"
 
 local M = {}
+
+-- The sandbox of the harness; the default one when its definition has none, made at its first use.
+local function adapter_of(harness)
+  local adapter = harness.definition.sandbox or harness.default_sandbox
+  if not adapter then
+    adapter = require("harness.sandbox").auto()
+    harness.default_sandbox = adapter
+  end
+  return adapter
+end
 
 --- The sandbox session of a run's session. Several first callers share one opening; a failed one is
 --- forgotten, so the next call tries again.
@@ -16,11 +25,7 @@ local M = {}
 function M.for_run(run)
   local state = run.session
   if state.sandbox and not state.sandbox_closing then return state.sandbox end
-  local adapter = run.definition.sandbox
-  if not adapter then
-    errors.raise("HARNESS_CONFIG_ERROR", "this harness has no sandbox; give `sandbox` in its definition",
-      { reason = "missing_sandbox", path = "sandbox" })
-  end
+  local adapter = adapter_of(state.harness)
   local _ <close> = locks.take(state, "sandbox")
   if state.sandbox then return state.sandbox end
   state:check_open()

@@ -79,7 +79,7 @@
 ---@field workflows? table<string, harness.WorkflowTable>
 ---@field storage? table default storage.memory()
 ---@field memory? harness.MemoryAdapter for memory, when not the storage
----@field sandbox? table where built-in tools work: open{session_id, run_id, signal} -> a session with files
+---@field sandbox? table where built-in tools work: open{session_id, run_id, signal} -> a session; default sandbox.auto()
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable
 ---@field logger? table with the methods of harness.Logger

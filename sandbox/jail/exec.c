@@ -26,7 +26,7 @@ static struct {
     const char *name;
     bool left_out;
 } protections[] = {
-    {.name = "pids"}, {.name = "capabilities"}, {.name = "landlock"}, {.name = "seccomp"}};
+    {.name = "pids"}, {.name = "hidden_jail"}, {.name = "capabilities"}, {.name = "landlock"}, {.name = "seccomp"}};
 
 static int leave_out(const char *name) {
     for (size_t i = 0; i < sizeof protections / sizeof protections[0]; i++) {
@@ -47,7 +47,7 @@ static void confine(void) {
     errno = EPERM;
     if (wants("pids") && getpid() != 1) report_failure("a PID namespace of its own");
     /* Nobody in there reads our memory or our descriptors through /proc. */
-    if (prctl(PR_SET_DUMPABLE, 0) != 0) report_failure("PR_SET_DUMPABLE");
+    if (wants("hidden_jail") && prctl(PR_SET_DUMPABLE, 0) != 0) report_failure("PR_SET_DUMPABLE");
     if (wants("capabilities")) privileges_drop();
     else privileges_keep();
     if (wants("landlock")) landlock_apply();

@@ -11,6 +11,7 @@ local FILES <const> = {
     local model = { provider = harness.providers.scripted { { text = "x" } }, model = "canned" }
     return harness.define {
       name = "shop",
+      sandbox = harness.sandbox.directory { root = "." },
       models = { main = { provider = model.provider, model = "big", fallback = { "spare" } }, spare = model },
       tools = { find = { description = "Finds things.", input = harness.schema.object {},
         run = function() end } },
@@ -44,6 +45,7 @@ describe("harness-lua inspect", function()
       assert.truthy(("\n" .. result.stdout):find("\n" .. line .. "\n", 1, true),
         line .. " is not in:\n" .. result.stdout)
     end
+    assert.truthy(result.stdout:find("\n  sandbox +directory: sandbox.fs, sandbox.persistent_fs, sandbox.snapshot\n"))
     assert.truthy(result.stdout:find "\n  main +big of scripted: [^\n]*; then spare\n")
   end)
 

@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     size_t pn = bytes[1] < size - HEAD ? bytes[1] : size - HEAD;
     size_t tn = size - HEAD - pn;
     if (tn > MAX_TEXT) return 0;
-    char *pattern = copy(bytes + HEAD, pn, few ? "aabA.*+?^$|()[]\\wsGb\xc3\xa9" : NULL);
+    char *pattern = copy(bytes + HEAD, pn, few ? "aabA.*+?^$|()[]{}1,\\wsGb\xc3\xa9" : NULL);
     char *text = copy(bytes + HEAD + pn, tn, few ? "aabAB \n\n\r\xc3\xa9\xa9" : NULL);
 
     struct grep *g;

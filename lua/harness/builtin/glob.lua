@@ -30,7 +30,7 @@ end
 
 local function run(ctx, input)
   local sandbox, root = ctx.sandbox, files.path(input.root or "/")
-  local found = sandbox:list(root, { recursive = true, glob = input.pattern })
+  local found = sandbox:list(root, { recursive = true, glob = input.pattern, sizes = false })
   local paths = shown(found)
   local result = { paths = paths }
   if #found == 0 then result.notice = why_none(sandbox, root, input.pattern) end

@@ -30,6 +30,15 @@ local function too_long(path)
     { where = "tool_input", reason = "match_limit", issues = { { path = "$.pattern", message = message } } })
 end
 
+-- A long line becomes what is around its match.
+local function shown_line(text, first, last, match)
+  if last - first < LINE_BYTES then return (files.clean(text:sub(first, last))) end
+  local from = math.max(first, math.min(match - LINE_BYTES // 4, last - LINE_BYTES + 1))
+  if from > first then from = files.character_end(text, from - 1) + 1 end
+  local to = math.min(last, files.character_end(text, from + LINE_BYTES - 1))
+  return (from > first and "…" or "") .. files.clean(text:sub(from, to)) .. (to < last and "…" or "")
+end
+
 -- The files to search, by path. A path that names a file is that file.
 local function candidates(sandbox, path, glob)
   if not sandbox:exists(path) then return {}, ("There is no %s."):format(path) end
@@ -42,31 +51,49 @@ local function candidates(sandbox, path, glob)
   return list
 end
 
--- A long line becomes what is around its match.
-local function shown_line(text, first, last, match)
-  if last - first < LINE_BYTES then return (files.clean(text:sub(first, last))) end
-  local from = math.max(first, math.min(match - LINE_BYTES // 4, last - LINE_BYTES + 1))
-  if from > first then from = files.character_end(text, from - 1) + 1 end
-  local to = math.min(last, files.character_end(text, from + LINE_BYTES - 1))
-  return (from > first and "…" or "") .. files.clean(text:sub(from, to)) .. (to < last and "…" or "")
-end
-
 ---@class harness.builtin.Search
 local Search = {}
 Search.__index = Search
+
+-- Takes a line that matches, from `first` to `last` of the text; true when the result is full.
+function Search:add(path, line, text, first, last, match)
+  local shown = shown_line(text, first, last, match)
+  self.bytes_shown = self.bytes_shown + #shown + #path
+  if self.bytes_shown > files.MAX_TEXT_BYTES and #self.matches > 0 then
+    self.truncated = true
+    return true
+  end
+  self.matches[#self.matches + 1] = { path = (files.clean(path)), line = line, text = shown }
+  return false
+end
+
+-- In one of ours: the files are read and searched in C (bindings/sandbox_search.c), some at a time.
+function Search:run_in_core(path, glob)
+  if not self.sandbox:exists(path) then self.missing = ("There is no %s."):format(path) end
+  local search = self.sandbox:search(path, self.grep, { glob = glob, max_file_bytes = MAX_FILE_BYTES })
+  local more = true
+  while more == true do
+    local bytes = math.min(SCAN_BEFORE_PAUSE, MAX_TOTAL_BYTES - self.bytes)
+    local hits, state, where = search:next(self.most - #self.matches, bytes)
+    for name, count in pairs(search:counts()) do self[name] = count end
+    for i = 1, #hits, 4 do
+      if self:add(hits[i], hits[i + 1], hits[i + 2], 1, #hits[i + 2], hits[i + 3]) then return end
+    end
+    if state == "limit" then too_long(where) end
+    more = state
+    self.over_total = more == true and self.bytes >= MAX_TOTAL_BYTES
+    if self.over_total then return end
+    task.pause()
+  end
+  self.truncated = more == "matches"
+end
 
 -- Scans one file. True when the search is over.
 function Search:scan(path, text)
   if files.is_binary(text) then return false end
   local hits, more = self.grep:scan(text, self.most - #self.matches)
   for i = 1, #hits, 4 do
-    local line = shown_line(text, hits[i + 1], hits[i + 2], hits[i + 3])
-    self.bytes_shown = self.bytes_shown + #line + #path
-    if self.bytes_shown > files.MAX_TEXT_BYTES and #self.matches > 0 then
-      more = true
-      break
-    end
-    self.matches[#self.matches + 1] = { path = (files.clean(path)), line = hits[i], text = line }
+    if self:add(path, hits[i], text, hits[i + 1], hits[i + 2], hits[i + 3]) then return true end
   end
   if more == "limit" then too_long(path) end
   self.truncated = more
@@ -76,8 +103,8 @@ end
 -- The next files, read side by side: `READ_AHEAD` of them, of at most a pause's bytes together.
 function Search:next_batch()
   local batch, bytes = {}, 0
-  while self.at <= #self.list and #batch < READ_AHEAD and bytes < SCAN_BEFORE_PAUSE do
-    local entry = self.list[self.at]
+  while self.searched < self.files and #batch < READ_AHEAD and bytes < SCAN_BEFORE_PAUSE do
+    local entry = self.list[self.searched + 1]
     local size = entry.size or 0
     if size > MAX_FILE_BYTES then
       self.large = self.large + 1
@@ -88,7 +115,7 @@ function Search:next_batch()
       batch[#batch + 1] = entry
       self.bytes, bytes = self.bytes + size, bytes + size
     end
-    self.at = self.at + 1
+    self.searched = self.searched + 1
   end
   return batch
 end
@@ -102,8 +129,11 @@ function Search:read(entry)
   return false
 end
 
-function Search:run()
-  while self.at <= #self.list and not self.over_total do
+-- In a sandbox of one's own: by its calls, a few files side by side.
+function Search:run_by_calls(path, glob)
+  self.list, self.missing = candidates(self.sandbox, path, glob)
+  self.files = #self.list
+  while self.searched < self.files and not self.over_total do
     local batch = self:next_batch()
     local texts = join.map(batch, function(entry) return self:read(entry) end)
     for i, text in ipairs(texts) do
@@ -118,12 +148,12 @@ function Search:run()
 end
 
 -- What was not searched, and how to go on.
-function Search:said(missing)
-  local said = { missing }
+function Search:said()
+  local said = { self.missing }
   if self.over_total then
     self.truncated = true
-    said[#said + 1] = ("Only %d of %d files were searched, %d bytes; search a smaller path."):format(self.at - 1,
-      #self.list, self.bytes)
+    said[#said + 1] = ("Only %d of %d files were searched, %d bytes; search a smaller path."):format(self.searched,
+      self.files, self.bytes)
   elseif self.truncated then
     said[#said + 1] = ("There are more matches than these %d; use a narrower pattern or path, or a higher max_results.")
       :format(#self.matches)
@@ -138,15 +168,17 @@ end
 
 local function run(ctx, input)
   local grep = compile(input)
-  local path = files.path(input.path or "/")
-  local list, missing = candidates(ctx.sandbox, path, input.glob)
+  local path, sandbox = files.path(input.path or "/"), ctx.sandbox
   local search = setmetatable({
-    sandbox = ctx.sandbox, grep = grep, list = list, most = input.max_results or DEFAULT_RESULTS,
-    matches = json.array {}, at = 1, bytes = 0, bytes_shown = 0, large = 0, unreadable = 0,
-    over_total = false, truncated = false,
+    sandbox = sandbox, grep = grep, most = input.max_results or DEFAULT_RESULTS, matches = json.array {},
+    files = 0, searched = 0, bytes = 0, bytes_shown = 0, large = 0, unreadable = 0, over_total = false, truncated = false,
   }, Search)
-  search:run()
-  local notice = files.notice(search:said(missing))
+  if sandbox.search == core.sandbox.calls.search then
+    search:run_in_core(path, input.glob)
+  else
+    search:run_by_calls(path, input.glob)
+  end
+  local notice = files.notice(search:said())
   return { matches = search.matches, truncated = search.truncated or nil, notice = notice }
 end
 

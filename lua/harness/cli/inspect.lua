@@ -62,10 +62,24 @@ local function show(out, info)
   end
 end
 
+-- What isolation is in force here: it is tried, since much of it depends on the machine.
+local function show_sandbox(out, sandbox)
+  if not sandbox then return end
+  out:write "sandbox\n"
+  for _, line in ipairs(require("harness.sandbox.machine").report(sandbox)) do
+    out:write(("  %-20s %s\n"):format(line[1], line[2]))
+  end
+end
+
 local function execute(given, rest, out)
   local harness <close> = load_file.harness(rest[1])
   local info = harness:inspect()
-  if given.json then out:write(json.encode(info, { pretty = true }) .. "\n") else show(out, info) end
+  if given.json then
+    out:write(json.encode(info, { pretty = true }) .. "\n")
+  else
+    show(out, info)
+    show_sandbox(out, harness.definition.sandbox)
+  end
   return 0
 end
 

@@ -5,9 +5,11 @@
 ---     server:read "stdout"; server:write "x\n"; server:kill "SIGTERM"; server:wait().exit_code
 ---     session:close()                        -- ends all of them
 
+local bwrap = require "harness.sandbox.bwrap"
 local chain = require "harness.chain"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local jail_program = require "harness.jail_program"
 local jailed = require "harness.sandbox.jailed"
 local join = require "harness.join"
 local options = require "harness.sandbox.command_options"
@@ -32,20 +34,33 @@ end
 
 -- ---- where things are --------------------------------------------------------------------------
 
--- The tree as commands see it; made ready before the first one.
+local function fs_failed(why)
+  errors.raise("SANDBOX_ERROR", why, { reason = "fs_failed" })
+end
+
+-- The / of commands, beside the tree; made before the first one.
+local function make_root(self, host)
+  local user = self.sandbox.user
+  local uid, gid = user.switched and user.uid or nil, user.switched and user.gid or nil
+  local root = host.private:match "^(.*)/[^/]*$" .. "/root"
+  local ok, why = core.jail.make_root(root, host.private, uid, gid)
+  if not ok then fs_failed(why) end
+  jail_program.hold()
+  self.root = root
+end
+
+-- Where things are, on the host, and where they go.
 local function places(self)
   if self.closed then closed_error() end
   local host = self[1]:host(true)
-  local user = self.sandbox.user
-  if not self.prepared then
-    local ok, why
-    if user.switched then ok, why = core.jail.prepare(host.private, user.uid, user.gid)
-    else ok, why = core.jail.prepare(host.private) end
-    if not ok then errors.raise("SANDBOX_ERROR", why, { reason = "fs_failed" }) end
-    jailed.hold()
-    self.prepared = true
+  if not self.root then make_root(self, host) end
+  host.root, host.entries = self.root, core.jail.entries(host.private)
+  for _, name in ipairs(host.entries) do
+    if not bwrap.is_system_name(name) then
+      local ok, why = core.jail.place(self.root, host.private, name)
+      if not ok then fs_failed(("the sandbox cannot be made ready for commands: /%s: %s"):format(name, why)) end
+    end
   end
-  host.entries = core.jail.entries(host.private)
   return host
 end
 
@@ -87,6 +102,14 @@ local function run(self, command, from_ms)
   return result
 end
 
+-- The task of one command. What goes out of it as an error has been closed by then, which can wait only below
+-- a pcall.
+local function run_to_its_end(...)
+  local ok, result = pcall(run, ...)
+  if not ok then error(result, 0) end
+  return result
+end
+
 -- While the command runs, the signal of its caller reaches it.
 local function follow(child, signal)
   if not signal then return nil end
@@ -119,7 +142,7 @@ function Session:exec(command, given)
   local timeout_ms = limits.wall_ms
   if (checked.timeout_ms or 0) > 0 then timeout_ms = math.min(timeout_ms, checked.timeout_ms) end
   local caller = task.waiting_task()
-  local child = task.make({ timeout_ms = timeout_ms, scope = "sandbox_run" }, run, self, {
+  local child = task.make({ timeout_ms = timeout_ms, scope = "sandbox_run" }, run_to_its_end, self, {
     args = { BASH, "-c", command }, cwd = checked.cwd, env = checked.env, stdin = checked.stdin, limits = limits,
   }, core.now_ms())
   local _ <close> = follow(child, checked.signal)
@@ -158,7 +181,7 @@ function Session:close()
   if self.closed then return end
   self.closed = true
   end_live(self)
-  if self.prepared then jailed.release() end
+  if self.root then jail_program.release() end
   self[1]:close()
 end
 
@@ -174,7 +197,7 @@ end
 ---@return harness.SandboxSession
 function M.new(sandbox, tree, request)
   return setmetatable({
-    tree, session_id = request and request.session_id, sandbox = sandbox, live = {}, closed = false, prepared = false,
+    tree, session_id = request and request.session_id, sandbox = sandbox, live = {}, closed = false,
   }, Session)
 end
 

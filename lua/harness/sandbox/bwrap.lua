@@ -1,10 +1,10 @@
 --- The command line of bubblewrap: what a command sees of the machine. One place, so that it can be read in
 --- one sitting.
 ---
----     local args, fds = bwrap.arguments { private, workspace, read_only, limits, env, without }
+---     local args, fds, writable = bwrap.arguments { places, env, without, directories, first_fd }
 ---
---- The / of a command is the private tree of the session, read-only; over it are the system's programs,
---- read-only, and the parts of the tree that commands may change, each by itself. So nobody inside can
+--- The / of a command is a directory with nothing but places for mounts (jail_root.h), read-only. Over it are the
+--- system's programs, read-only, and each name at the top of the session's tree by itself. So nobody inside can
 --- change a name at the top, which is where the next command's mounts go.
 
 local core = require "harness.core"
@@ -13,7 +13,7 @@ local M = {}
 
 --- What stands between a command and the machine, by the names that `without` takes.
 M.PROTECTIONS = {
-  "capabilities", "devices", "environment", "hostname", "ipc", "landlock", "network", "pids", "private_root",
+  "capabilities", "devices", "environment", "hidden_jail", "hostname", "ipc", "landlock", "network", "pids", "private_root",
   "read_only_system", "run_as", "seccomp", "session",
 }
 
@@ -27,6 +27,11 @@ local SYSTEM <const> = {
 -- Those that are mounts where they are no links into /usr.
 local LIBRARIES <const> = { "bin", "sbin", "lib", "lib32", "lib64", "libx32" }
 local SHM_BYTES <const> = 64 * 1024 * 1024
+
+--- Is it a name of the system, at the top of what commands see?
+---@param name string
+---@return boolean
+function M.is_system_name(name) return SYSTEM[name] == true end
 
 local Line = {}
 Line.__index = Line
@@ -57,18 +62,21 @@ local function environment(line, env)
 end
 
 -- The / of the command, and the system's programs.
-local function system(line, private, directories)
+local function system(line, root, directories)
   local bind = line.without.read_only_system and "--bind" or "--ro-bind"
   if line.without.private_root then
-    line:add("--ro-bind", "/", "/")
+    for _, name in ipairs(core.jail.entries "/") do
+      if name ~= "proc" and name ~= "dev" then line:add("--ro-bind", "/" .. name, "/" .. name) end
+    end
+    for _, name in ipairs(LIBRARIES) do line:add("--symlink", "usr/" .. name, "/" .. name) end
   else
-    line:add(bind, private, "/", bind, "/usr", "/usr")
+    line:add(bind, root, "/", bind, "/usr", "/usr")
     for _, name in ipairs(LIBRARIES) do
       if directories[name] then line:add(bind, "/" .. name, "/" .. name) end
     end
     line:add("--ro-bind-try", "/etc/alternatives", "/etc/alternatives")
   end
-  line:add("--proc", "/proc")
+  if line.without.pids then line:add("--ro-bind", "/proc", "/proc") else line:add("--proc", "/proc") end
   if line.without.devices then
     line:add("--dev-bind", "/dev", "/dev")
   else
@@ -84,14 +92,17 @@ local function holds_read_only(read_only, path)
   return false
 end
 
--- What commands may change: each top-level name of the tree, but for /skills and what is a read-only mount.
-local function writable(places)
+-- What of the tree is where: each of its top-level names. Commands may change them but for /skills and what is a
+-- read-only mount itself.
+local function areas(places)
   local list = {}
   for _, name in ipairs(places.entries) do
     local path = "/" .. name
-    local is_fixed = SYSTEM[name] or name == "skills" or name == "workspace"
-    for _, mount in ipairs(places.read_only) do is_fixed = is_fixed or mount == path end
-    if not is_fixed then list[#list + 1] = { path = path, host = places.private .. path } end
+    if not SYSTEM[name] and name ~= "workspace" then
+      local read_only = name == "skills"
+      for _, mount in ipairs(places.read_only) do read_only = read_only or mount == path end
+      list[#list + 1] = { path = path, host = places.private .. path, read_only = read_only }
+    end
   end
   list[#list + 1] = { path = "/workspace", host = places.workspace or places.private .. "/workspace" }
   return list
@@ -121,6 +132,7 @@ local function hide(line, places)
 end
 
 ---@class harness.JailPlaces
+---@field root string the / of commands, on the host
 ---@field private string the private tree, on the host
 ---@field workspace? string the given root, on the host
 ---@field read_only string[] read-only mounts, paths of the tree
@@ -143,11 +155,12 @@ function M.arguments(options)
   local places, fds, paths = options.places, {}, { "/dev" }
   namespaces(line)
   environment(line, options.env)
-  system(line, places.private, options.directories)
-  for _, area in ipairs(writable(places)) do
-    line:add("--bind", area.host, area.path)
-    paths[#paths + 1] = area.path
-    if holds_read_only(places.read_only, area.path) then
+  system(line, places.root, options.directories)
+  for _, area in ipairs(areas(places)) do
+    local is_open = not area.read_only or line.without.read_only_system
+    line:add(is_open and "--bind" or "--ro-bind", area.host, area.path)
+    if is_open then paths[#paths + 1] = area.path end
+    if not line.without.read_only_system and is_open and holds_read_only(places.read_only, area.path) then
       local ok, why = nested(line, places, area, fds, options.first_fd)
       if not ok then return nil, why, {} end
     end

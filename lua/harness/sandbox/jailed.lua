@@ -1,12 +1,13 @@
 --- One command in the jail: bubblewrap, in it harness-jail, in it the command; and what harness-jail reports.
 ---
----     local p = jailed.start(sandbox, places, { args = {...}, cwd, env, stdin, limits })
----     ... p:read, p:write, p:close_stdin
----     local ended = jailed.ended(p)         -- { exit_code, signal? }, or raises SANDBOX_ERROR
+---     local p <close> = jailed.start(sandbox, places, { args = {...}, cwd, env, stdin, limits })
+---     ... p:read, p:write, p:close_stdin, p:wait()
+---     local ended = jailed.outcome(p:text "report", command, stderr)    -- { exit_code, signal? }
 
 local bwrap = require "harness.sandbox.bwrap"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local jail_program = require "harness.jail_program"
 local process = require "harness.process"
 
 local M = {}
@@ -32,23 +33,6 @@ local function fail(reason, message, meta)
   errors.raise("SANDBOX_ERROR", message, meta)
 end
 
--- ---- the program, one for all sessions of this Lua state ---------------------------------------
-
-local program, users = nil, 0
-
---- Whoever runs commands holds the program meanwhile.
-function M.hold()
-  program = program or core.jail.program()
-  users = users + 1
-end
-
-function M.release()
-  users = users - 1
-  if users > 0 then return end
-  program:close()
-  program = nil
-end
-
 -- ---- starting --------------------------------------------------------------------------------
 
 local function environment(...)
@@ -72,7 +56,7 @@ local function jail_arguments(sandbox, command, writable)
     "--files", tostring(OPEN_FILES),
   }
   for _, path in ipairs(writable) do table.move({ "--write", path }, 1, 2, #list + 1, list) end
-  for _, name in ipairs { "capabilities", "landlock", "pids", "seccomp" } do
+  for _, name in ipairs { "capabilities", "hidden_jail", "landlock", "pids", "seccomp" } do
     if sandbox.without[name] then table.move({ "--without", name }, 1, 2, #list + 1, list) end
   end
   list[#list + 1] = "--"
@@ -93,7 +77,7 @@ local function spawn(sandbox, command, front, fds, back)
   local file <close> = core.jail.text(table.concat(front, "\0") .. "\0")
   local options = {
     file = sandbox.bwrap, args = table.move(back, 1, #back, 3, { "--args", tostring(ARGS_FD) }), cwd = "/",
-    stdin = command.stdin, jail = true, fds = table.move(fds, 1, #fds, 3, { program, file }),
+    stdin = command.stdin, jail = true, fds = table.move(fds, 1, #fds, 3, { jail_program.file(), file }),
     env = not sandbox.without.environment and { "PATH=" .. ENVIRONMENT.PATH } or nil,
   }
   if sandbox.user.switched then options.uid, options.gid = sandbox.user.uid, sandbox.user.gid end
@@ -169,20 +153,34 @@ function M.signal_name(number)
   return SIGNALS[number] or ("SIG%d"):format(number)
 end
 
---- What a report says; raises SANDBOX_ERROR when the command was not run, or its end is not known.
+--- Raises SANDBOX_ERROR unless the report says that the command has been run.
+---@param report string
+---@param command harness.JailedCommand
+---@param stderr fun(): string
+function M.check_started(report, command, stderr)
+  local what, why = report:match "error ([^\n]-): ([^\n]*)\n"
+  if what then jail_failed(what, why, command) end
+  if not report:find "^started\n" then M.isolation_failed(stderr()) end
+end
+
+--- How a command has ended that has been run; nil when it was not told, since all was killed.
+---@param report string all of it
+---@return { exit_code: integer, signal?: string }?
+function M.ended(report)
+  local code = math.tointeger(report:match "exit (%d+)\n")
+  if code then return { exit_code = code } end
+  local signal = math.tointeger(report:match "signal (%d+)\n")
+  return signal and { exit_code = 128 + signal, signal = M.signal_name(signal) }
+end
+
+--- The same for one that nobody here has killed: raises SANDBOX_ERROR when its end is not known.
 ---@param report string all of it
 ---@param command harness.JailedCommand
 ---@param stderr fun(): string
 ---@return { exit_code: integer, signal?: string }
 function M.outcome(report, command, stderr)
-  local what, why = report:match "error ([^\n]-): ([^\n]*)\n"
-  if what then jail_failed(what, why, command) end
-  if not report:find "^started\n" then M.isolation_failed(stderr()) end
-  local code = math.tointeger(report:match "exit (%d+)\n")
-  if code then return { exit_code = code } end
-  local signal = math.tointeger(report:match "signal (%d+)\n")
-  if signal then return { exit_code = 128 + signal, signal = M.signal_name(signal) } end
-  fail("exec_failed", "the command and its isolation were killed from outside")
+  M.check_started(report, command, stderr)
+  return M.ended(report) or fail("exec_failed", "the command and its isolation were killed from outside")
 end
 
 return M

@@ -47,7 +47,7 @@ end
 --- Ends its standard input, after what was written.
 function Spawned:close_stdin() self.process:close_stdin() end
 
---- Waits for its end; more than one may.
+--- Waits for its end, which is never an error; more than one may.
 ---@return { exit_code: integer, signal?: string }
 function Spawned:wait()
   local ended = self.monitor:await()
@@ -74,14 +74,14 @@ Spawned.__close = function(self)
   pcall(self.await, self)
 end
 
+local KILLED <const> = { exit_code = 137, signal = "SIGKILL" } -- with all that it was in
+
 -- Waits for its end, whoever else does.
-local function watch(self, session, command)
+local function watch(self, session)
   self.process:wait()
   session.live[self] = nil
   if self.detach then self.detach() end
-  return jailed.outcome(self.report .. self.process:text "report", command, function()
-    return self.process:read "stderr" or ""
-  end)
+  return jailed.ended(self.report .. self.process:text "report") or KILLED
 end
 
 -- Waits until it runs, or it is known why it cannot.
@@ -89,7 +89,7 @@ local function await_start(self, command)
   self.report = self.process:read "report" or ""
   if self.report:find "^started\n" then return end
   self.report = self.report .. self.process:text "report"
-  jailed.outcome(self.report, command, function() return self.process:text "stderr" end)
+  jailed.check_started(self.report, command, function() return self.process:text "stderr" end)
 end
 
 local function follow(self, signal)
@@ -118,7 +118,7 @@ function M.start(session, places, command, signal)
   end
   session.live[self] = true
   if signal then follow(self, signal) end
-  self.monitor = task.make({ root = true }, watch, self, session, command)
+  self.monitor = task.make({ root = true }, watch, self, session)
   return self
 end
 

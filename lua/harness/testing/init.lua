@@ -3,11 +3,12 @@
 ---     require("harness").testing.storage_contract("my storage", make_storage)   -- in a busted spec
 ---     local recorder = require("harness").testing.recorder.new()
 
-local PARTS <const> = { recorder = true, storage_contract = true }
+local PARTS <const> = { recorder = true, storage_contract = true, sandbox_contract = true }
 
 ---@class harness.testing
 ---@field recorder table a telemetry listener that keeps what it hears
 ---@field storage_contract function the rules that every storage keeps, as specs
+---@field sandbox_contract function the rules that every sandbox keeps, as specs
 return setmetatable({}, {
   __index = function(self, name)
     if not PARTS[name] then return nil end
