@@ -115,6 +115,7 @@ end
 function Driver:call_model()
   local run, agent, state = self.run, self.agent, self.state
   self.call_id = ulid()
+  if agent.tool_set.lua then require("harness.program").of(run.harness):warm() end -- ready when the model has answered
   local forced, streams = agent.method == "tool_use", agent.method == "text_stream"
   local reply = model.call(run, self.who, agent.model, agent.method, {
     messages = state.messages, tools = self.tool_specs, tool_choice = self.tool_choice,
@@ -141,7 +142,6 @@ end
 function Driver:loop()
   local run, agent, state = self.run, self.agent, self.state
   self.tool_specs = offered_tools(run, agent)
-  if agent.tool_set.lua then require("harness.program").of(run.harness):warm() end -- ready when the model has answered
   if agent.method == "tool_use" then self.tool_specs, self.tool_choice = forced_output(agent, self.tool_specs) end
   local function on_result(call, content)
     agent_loop.apply(state, { type = "tool", id = call.id, content = content })

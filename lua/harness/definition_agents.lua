@@ -23,10 +23,7 @@ end
 
 local function builtin_tool(problems, at, name)
   if builtin.traits(name) then return name end
-  if names.IS_BUILTIN[name] then
-    problems:add(at, "not_available", ("the built-in tool %s is not available in this version; leave it out")
-      :format(name), name)
-  elseif type(name) ~= "string" then
+  if type(name) ~= "string" then
     problems:wrong_type(at, "the name of a built-in tool", name)
   else
     problems:add(at, "unknown_reference", ('there is no built-in tool "%s"%s')
