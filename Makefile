@@ -127,7 +127,7 @@ $(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
 
 # C programs that embed the engine, for specs and as examples.
 PROGRAMS := $(patsubst %.c,$(OUT)/%,$(wildcard spec/embed/*.c examples/*.c))
-programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe
+programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe $(OUT)/spec/sandbox/code_probe
 	@:
 
 # Runs inside of sandboxes, where nothing of ours is.
@@ -135,6 +135,12 @@ $(OUT)/spec/sandbox/probe: spec/sandbox/probe.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $@")
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(if $(filter strict,$(VARIANT)),-Werror) -O1 -static -o $@ $<
+
+# Under the limits of harness-jail code.
+$(OUT)/spec/sandbox/code_probe: spec/sandbox/code_probe.c $(OBJ)/jail/sandbox/jail/code_limits.o sandbox/jail/code.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) $(JAIL_CFLAGS) -static -o $@ $(filter-out %.h,$^) $(shell pkg-config --static --libs lua5.4)
 
 $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	@mkdir -p $(@D)
@@ -145,7 +151,7 @@ $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 $(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
-build/fuzz/libfuzzed.a: $(COMMON)
+build/fuzz/libfuzzed.a: $(COMMON) $(OBJ)/sandbox/jail/code_frame.o
 	@mkdir -p $(@D) && rm -f $@
 	$(Q)ar rcs $@ $^
 

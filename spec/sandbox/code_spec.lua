@@ -2,8 +2,10 @@
 -- want more.
 
 local clock = require "spec.support.clock"
+local command = require "spec.support.command"
 local harness = require "harness"
 local json = require "harness.json"
+local process = require "harness.process"
 local program = require "harness.program"
 local still = require "spec.support.still"
 local task = require "harness.task"
@@ -286,7 +288,7 @@ describe("a program", function()
   describe("that wants too much ends:", function()
     local DEEP <const> = "local function f() return 1 + f() end "
     for _, case in ipairs {
-      { "an endless loop", "\nwhile true do end", "cpu", "code:2: the program has used its 200 ms of processor time" },
+      { "an endless loop", "\nwhile true do end", "cpu", "code:2: the program has used its 100 ms of processor time" },
       { "one that catches everything", "while true do pcall(function() while true do end end) end", "cpu" },
       { "one in a coroutine", "coroutine.wrap(function() while true do end end)()", "cpu", "code:1:" },
       { "one that makes coroutines", "while true do coroutine.wrap(function() while true do end end)() end", "cpu" },
@@ -322,7 +324,7 @@ describe("a program", function()
         "error", "loop" },
     } do
       it(case[1], function()
-        define { cpu_ms = 200 }
+        define { cpu_ms = 100 }
         local before = os.time()
         local ok, err = pcall(run, case[2])
         assert.is_true(os.time() - before < 10, "it took too long")
@@ -355,6 +357,25 @@ describe("a program", function()
         return echo(calls)
       end))
     end)
+  end)
+
+  -- Should something get out of Lua all the same.
+  describe("that is native code can", function()
+    local PROBE <const> = command.HARNESS_LUA:match "^(.*)/[^/]*$" .. "/spec/sandbox/code_probe"
+
+    for _, name in ipairs { "nothing", "memory" } do
+      it("do " .. name, function() assert.equal(0, process.run({ file = PROBE, args = { name } }).exit_code) end)
+    end
+
+    for _, name in ipairs {
+      "open", "create", "read_other", "write_other", "fork", "exec", "socket", "kill", "signal_self", "ptrace", "pipe",
+      "dup", "memfd", "setuid", "unshare", "chdir", "stat", "prctl", "rlimit", "io_uring", "mprotect", "executable",
+      "other_architecture",
+    } do
+      it("not " .. name, function()
+        assert.same({ signal = 31, stdout = "", stderr = "" }, process.run { file = PROBE, args = { name } })
+      end)
+    end
   end)
 
   it("is told when it was too late, by the clock of the engine", function()
