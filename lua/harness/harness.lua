@@ -162,6 +162,13 @@ local function describe_agent(agent)
   }
 end
 
+-- Of the agents' programs (the tool `lua`), where there are any.
+local function describe_programs(definition)
+  for _, agent in pairs(definition.agents) do
+    if agent.tool_set.lua then return require("harness.program").describe(definition.programs) end
+  end
+end
+
 --- What the harness defines, as plain data.
 ---@return table
 function Harness:inspect()
@@ -189,6 +196,7 @@ function Harness:inspect()
     end),
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
     agents = each(def.agents, describe_agent),
+    programs = describe_programs(def),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }
     end),

@@ -25,6 +25,7 @@ M.LIMITS = { cpu_ms = 10000, memory_bytes = 64 * 1024 * 1024, calls = 1000 }
 
 local MOST_IN <const> = 16 * 1024 * 1024 -- a line to a program: CODE_MAX_IN of sandbox/jail/code.h
 local MOST_OUT <const> = 2 * 1024 * 1024 -- a line of a program, with room: CODE_MAX_OUT
+local TRY_MS <const> = 10000
 local EXIT_MS <const> = 1000 -- between the end of its output and that of the process
 
 -- One process -------------------------------------------------------------------------------------
@@ -158,6 +159,32 @@ function M.of(harness)
   harness.programs = programs
   if harness.shut_down then programs.closed = true end
   return programs
+end
+
+--- What programs of these settings may use, and which protections are left out, as plain data.
+---@param settings? harness.ProgramSettings
+---@return { limits: table<string, integer>, without: string[] }
+function M.describe(settings)
+  local made = M.new(settings)
+  return { limits = made.limits, without = json.array(made.without.namespaces and { "namespaces" } or {}) }
+end
+
+--- What a person wants to know of them: pairs of what and how it is. Tries one, so it waits.
+---@param settings? harness.ProgramSettings
+---@return string[][]
+function M.report(settings)
+  local programs = M.new(settings)
+  local ok, err = pcall(programs.run, programs, { code = "return 1", tools = {} }, { own_ms = TRY_MS })
+  programs:close()
+  local limits = programs.limits
+  local lines = {
+    { "isolation", ok and "works" or "DOES NOT WORK" },
+    { "limits", ("%d ms of processor time, %d bytes of memory, %d calls"):format(limits.cpu_ms, limits.memory_bytes,
+      limits.calls) },
+  }
+  if programs.without.namespaces then lines[#lines + 1] = { "left out", "namespaces" } end
+  if not ok then lines[#lines + 1] = { "missing", errors.is(err) and err.message or tostring(err) } end
+  return lines
 end
 
 local function start(self)

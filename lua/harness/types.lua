@@ -80,6 +80,7 @@
 ---@field storage? table default storage.memory()
 ---@field memory? harness.MemoryAdapter for memory, when not the storage
 ---@field sandbox? table where built-in tools work: open{session_id, run_id, signal} -> a session; default sandbox.auto()
+---@field programs? harness.ProgramsTable for programs of the built-in tool lua
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable
 ---@field logger? table with the methods of harness.Logger
@@ -108,7 +109,7 @@
 ---@field input? harness.Schema|table default: a string
 ---@field output? harness.Schema|table default: a string
 ---@field tools? string[]
----@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; default none
+---@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; lua only by name; default none
 ---@field permissions? table<string, harness.Permission> by the id of a tool; default "allow"
 ---@field on_permission? fun(request: harness.PermissionRequest): "allow"|"deny" asked for tools whose mode is "ask"
 ---@field max_steps? integer
@@ -117,6 +118,10 @@
 ---@field budget? harness.Budget
 ---@field description? string
 ---@field run? fun(ctx: harness.AgentContext, input: any): any a hand-written agent
+
+---@class harness.ProgramsTable
+---@field limits? { cpu_ms?: integer, memory_bytes?: integer, calls?: integer } default 10000, 64 MB, 1000
+---@field without? string[] protections to leave out, by name: "namespaces"
 
 ---@alias harness.PermissionMode "allow"|"ask"|"deny"
 ---@alias harness.Permission harness.PermissionMode|{ mode?: harness.PermissionMode, allow?: string[], deny?: string[] }
