@@ -93,7 +93,9 @@ $(OBJ)/harness-jail: $(JAIL_O)
 	$(Q)$(CC) -static -s -Wl,--gc-sections -o $@ $^ $(shell pkg-config --static --libs lua5.4)
 
 $(OBJ)/jail_data.o: $(OBJ)/harness-jail
-	$(Q)printf '.section .rodata\n.global jail_program, jail_program_end\n.hidden jail_program, jail_program_end\n.balign 16\njail_program:\n.incbin "%s"\njail_program_end:\n.byte 0\n.section .note.GNU-stack,"",%%progbits\n' $< | $(CC) -c -x assembler -o $@ -
+	$(Q)printf '%s\n' '.section .rodata' '.global jail_program, jail_program_size' '.hidden jail_program, jail_program_size' \
+	  '.balign 16' 'jail_program: .incbin "$<"' '1: .balign 8' 'jail_program_size: .quad 1b - jail_program' \
+	  '.section .note.GNU-stack,"",%progbits' | $(CC) -c -x assembler -o $@ -
 
 libraries: $(OUT)/libharness.a $(OUT)/libharness.so $(OUT)/harness/core.so $(OUT)/harness.pc
 	@:
@@ -216,7 +218,7 @@ coverage: ## lines and branches that the specs reach
 	@spec/support/coverage.sh $(SPEC)
 
 format: ## lay the C files out as .clang-format says
-	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] spec/fuzz/*.c spec/embed/*.[ch] examples/*.c)
+	clang-format-14 -i engine/*.[ch] bindings/*.[ch] $(wildcard sandbox/*.[ch] sandbox/jail/*.[ch] sandbox/jail/filter/*.[ch] spec/sandbox/*.c spec/fuzz/*.c spec/embed/*.[ch] examples/*.c)
 
 # Where things go; DESTDIR= goes before all of it, for packagers.
 AT     := $(DESTDIR)$(PREFIX)

@@ -478,14 +478,11 @@ static const luaL_Reg FUNCTIONS[] = {
 };
 
 static const luaL_Reg PARTS[] = {
-    {"json", bind_json},       {"schema", bind_schema},
-    {"glob", bind_glob},       {"grep", bind_grep},
-    {"relay", bind_relay},     {"ulid", bind_ulid},
-    {"sse", bind_sse},         {"http", bind_http},
-    {"process", bind_process}, {"store", bind_store},
-    {"text", bind_text},       {"sha256", bind_sha256},
-    {"jail", bind_jail},       {"sandbox", bind_sandbox},
-    {NULL, NULL},
+    {"json", bind_json},   {"schema", bind_schema},   {"glob", bind_glob},
+    {"grep", bind_grep},   {"relay", bind_relay},     {"ulid", bind_ulid},
+    {"sse", bind_sse},     {"http", bind_http},       {"process", bind_process},
+    {"store", bind_store}, {"text", bind_text},       {"sha256", bind_sha256},
+    {"jail", bind_jail},   {"sandbox", bind_sandbox}, {NULL, NULL},
 };
 
 static int core_gc(lua_State *L) {

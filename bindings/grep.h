@@ -6,7 +6,8 @@
 
 #include "../engine/grep.h"
 
-/* The expression at that index of the stack, which lives as long as the value there; raises for anything else. */
+/* The expression at that index of the stack, which lives as long as the value there; raises for
+ * anything else. */
 struct grep *bind_grep_check(lua_State *L, int index);
 
 #endif

@@ -1,5 +1,5 @@
-/* sandbox_search.c - the lines of a tree's files that match an expression, without making a Lua value of each
- * file: what the built-in tool grep needs.
+/* sandbox_search.c - the lines of a tree's files that match an expression, without making a Lua
+ * value of each file: what the built-in tool grep needs.
  *
  *     local search = session:search(path, grep, { glob?, max_file_bytes? })
  *     repeat
@@ -7,10 +7,11 @@
  *     until not more
  *     search:counts() -> { files, searched, bytes, large, unreadable }
  *
- * `hits` is a flat list, four values a line: path, number of the line, its text, where in it the first match begins.
- * `more` is true, or "matches" when there is another one, or "limit" when matching was given up: then a fifth
- * value tells the path. Files are searched in the order of their paths; those with a NUL byte near their start are
- * passed over, larger ones and those that cannot be read are counted. A path that names a file is that file. */
+ * `hits` is a flat list, four values a line: path, number of the line, its text, where in it the
+ * first match begins. `more` is true, or "matches" when there is another one, or "limit" when
+ * matching was given up: then a fifth value tells the path. Files are searched in the order of
+ * their paths; those with a NUL byte near their start are passed over, larger ones and those that
+ * cannot be read are counted. A path that names a file is that file. */
 #include <string.h>
 
 #include "bindings.h"
@@ -168,8 +169,8 @@ static int next_batch(lua_State *L) {
     return 3;
 }
 
-/* search:next(most, bytes). The collector stands still meanwhile: a finalizer could change the tree whose bytes
- * are being looked at. */
+/* search:next(most, bytes). The collector stands still meanwhile: a finalizer could change the
+ * tree whose bytes are being looked at. */
 static int search_next(lua_State *L) {
     struct search *s = luaL_checkudata(L, 1, CLASS);
     lua_Integer most = luaL_checkinteger(L, 2), bytes = luaL_checkinteger(L, 3);

@@ -1,9 +1,9 @@
 /* grep.c - most lines are passed over without asking PCRE2.
  *
- * Expressions without special characters are searched as text. In others there may be a piece of text
- * that every match holds (`needed`): only lines that contain it are matched. Else PCRE2 knows, mostly,
- * with which bytes a match can begin (`first`): only lines that contain one are matched, from that
- * byte on. Lines are counted on the way, by memchr. */
+ * Expressions without special characters are searched as text. In others there may be a piece of
+ * text that every match holds (`needed`): only lines that contain it are matched. Else PCRE2
+ * knows, mostly, with which bytes a match can begin (`first`): only lines that contain one are
+ * matched, from that byte on. Lines are counted on the way, by memchr. */
 #include "grep.h"
 
 #include <stdio.h>
@@ -233,8 +233,8 @@ void grep_free(struct grep *g) {
 
 /* ---- scanning ------------------------------------------------------------------------------- */
 
-/* A place of the first line from `at` on where a match could be, unless a text is needed the first where one could
- * begin; NULL: nowhere. */
+/* A place of the first line from `at` on where a match could be, unless a text is needed the
+ * first where one could begin; NULL: nowhere. */
 static const char *find_candidate(const struct grep *g, const char *at, const char *end) {
     if (g->literal) return memmem(at, (size_t)(end - at), g->literal, g->literal_len);
     if (g->needed) return memmem(at, (size_t)(end - at), g->needed, g->needed_len);
@@ -268,8 +268,8 @@ static int match_line(struct grep *g, const char *line, size_t len, size_t from,
     return rc == PCRE2_ERROR_NOMEMORY ? GREP_ENOMEM : GREP_LIMIT;
 }
 
-/* A match may begin at the candidate, when it was found by known first bytes, else anywhere. PCRE2 does not
- * want to begin inside of a character. */
+/* A match may begin at the candidate, when it was found by known first bytes, else anywhere.
+ * PCRE2 does not want to begin inside of a character. */
 static int try_line(struct grep *g, const char *line, size_t len, size_t candidate, size_t *match) {
     if (g->literal) {
         *match = candidate;

@@ -1,5 +1,5 @@
-/* files.c - what all kinds of trees have in common: normal paths, what is refused, read-only mounts,
- * the order of lists. */
+/* files.c - what all kinds of trees have in common: normal paths, what is refused, read-only
+ * mounts, the order of lists. */
 #include "files.h"
 
 #include <assert.h>
@@ -25,6 +25,10 @@ static enum files_error begin(struct files *f, const char *path, size_t len, str
     enum path_error wrong = path_normalise(path, len, out->bytes, &out->len);
     if (wrong != PATH_OK) return files_fail(f, FILES_EPATH, "%s", path_error_text(wrong));
     return files_check_name(f, out->bytes, out->len);
+}
+
+static void as_owner(struct files *f, bool on) {
+    if (f->ops->as_owner) f->ops->as_owner(f, on);
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */
@@ -65,7 +69,10 @@ enum files_error files_read_most(struct files *f, const char *path, size_t len, 
                                  struct files_data *out) {
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    if (rc == FILES_OK) rc = f->ops->read(f, normal.bytes, normal.len, most, out);
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->read(f, normal.bytes, normal.len, most, out);
+    as_owner(f, false);
     if (rc != FILES_ETOOBIG) return rc;
     return files_fail(f, rc, "has more than the %llu bytes that are read at a time",
                       (unsigned long long)most);
@@ -82,7 +89,11 @@ enum files_error files_write(struct files *f, const char *path, size_t len, cons
     if (rc != FILES_OK) return rc;
     if (normal.len == 1) return FILES_EISDIR;
     rc = files_check_change(f, normal.bytes, normal.len);
-    return rc == FILES_OK ? f->ops->write(f, normal.bytes, normal.len, bytes, n) : rc;
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->write(f, normal.bytes, normal.len, bytes, n);
+    as_owner(f, false);
+    return rc;
 }
 
 void files_batch_begin(struct files *f) {
@@ -104,24 +115,28 @@ enum files_error files_remove(struct files *f, const char *path, size_t len, boo
     if (normal.len == 1) return FILES_EBUSY;
     if (files_holds_read_only(f, normal.bytes, normal.len)) return FILES_EREADONLY;
     rc = files_check_change(f, normal.bytes, normal.len);
-    if (rc == FILES_OK) rc = f->ops->remove(f, normal.bytes, normal.len, recursive);
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->remove(f, normal.bytes, normal.len, recursive);
+    as_owner(f, false);
     return is_missing(rc) ? FILES_OK : rc;
 }
 
 enum files_error files_stat(struct files *f, const char *path, size_t len, struct files_stat *out) {
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    return rc == FILES_OK ? f->ops->stat(f, normal.bytes, normal.len, out) : rc;
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->stat(f, normal.bytes, normal.len, out);
+    as_owner(f, false);
+    return rc;
 }
 
 enum files_error files_exists(struct files *f, const char *path, size_t len, bool *out) {
     struct files_stat stat;
-    struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
-    if (rc != FILES_OK) return rc;
-    rc = f->ops->stat(f, normal.bytes, normal.len, &stat);
+    enum files_error rc = files_stat(f, path, len, &stat);
     *out = rc == FILES_OK;
-    bool leads_nowhere = rc == FILES_ELOOP || rc == FILES_EESCAPE || rc == FILES_ESYSTEM;
+    bool leads_nowhere = rc == FILES_ELOOP || rc == FILES_EESCAPE;
     return is_missing(rc) || leads_nowhere ? FILES_OK : rc;
 }
 
@@ -163,7 +178,10 @@ enum files_error files_list(struct files *f, const char *path, size_t len,
     list->count = list->cap = 0;
     struct normal normal;
     enum files_error rc = begin(f, path, len, &normal);
-    if (rc == FILES_OK) rc = f->ops->list(f, normal.bytes, normal.len, list);
+    if (rc != FILES_OK) return rc;
+    as_owner(f, true);
+    rc = f->ops->list(f, normal.bytes, normal.len, list);
+    as_owner(f, false);
     bool empty = is_missing(rc) || rc == FILES_EESCAPE || rc == FILES_ELOOP;
     if (rc != FILES_OK) return empty ? FILES_OK : rc;
     if (list->count > 1)
@@ -203,15 +221,18 @@ static enum files_error mark(struct files *f, const struct normal *at, bool read
     return FILES_OK;
 }
 
+struct item {
+    size_t path, len; /* in the bytes of the mounting */
+    const char *bytes;
+    size_t n;
+};
+
 /* The files of a mount with their paths, sorted by them. */
 struct mounting {
     struct files *f;
     const struct normal *at;
     struct buf bytes;
-    struct item {
-        size_t path, len;
-        const struct files_new_file *file;
-    } * items;
+    struct item *items;
     size_t count;
 };
 
@@ -236,7 +257,8 @@ static enum files_error add_item(struct mounting *m, const struct files_new_file
                           shown, file->name);
     size_t offset = m->bytes.len;
     if (!whole || buf_add(&m->bytes, normal.bytes, normal.len + 1) != BUF_OK) return FILES_ENOMEM;
-    m->items[m->count++] = (struct item){.path = offset, .len = normal.len, .file = file};
+    m->items[m->count++] =
+        (struct item){.path = offset, .len = normal.len, .bytes = file->bytes, .n = file->len};
     return FILES_OK;
 }
 
@@ -281,13 +303,13 @@ static enum files_error write_items(const struct mounting *m) {
     enum files_error rc = m->f->ops->make_directory(m->f, m->at->bytes, m->at->len);
     for (size_t i = 0; rc == FILES_OK && i < m->count; i++) {
         const struct item *item = &m->items[i];
-        rc = m->f->ops->write(m->f, m->bytes.data + item->path, item->len, item->file->bytes,
-                              item->file->len);
+        rc = m->f->ops->write(m->f, m->bytes.data + item->path, item->len, item->bytes, item->n);
     }
     return rc;
 }
 
-/* Takes back what was written so far: where snapshots are cheap by one, else if the mount was new. */
+/* Takes back what was written so far: where snapshots are cheap by one, else if the mount was
+ * new. */
 static void undo(const struct mounting *m, struct files_snapshot *before, bool is_new) {
     char detail[FILES_DETAIL_SIZE]; /* the first error is what counts */
     memcpy(detail, m->f->detail, sizeof detail);
@@ -327,12 +349,14 @@ enum files_error files_mount(struct files *f, const char *at, size_t at_len,
     if (rc != FILES_OK) return rc;
     struct mounting m = {.f = f, .at = &top};
     buf_init(&m.bytes, SIZE_MAX / 2);
-    m.items = malloc((count + 1) * sizeof *m.items);
+    m.items = calloc(count + 1, sizeof *m.items);
     if (!m.items) return FILES_ENOMEM;
     for (size_t i = 0; rc == FILES_OK && i < count; i++) rc = add_item(&m, &files[i]);
     if (rc == FILES_OK && m.count > 1)
         qsort_r(m.items, m.count, sizeof *m.items, by_item, m.bytes.data);
+    as_owner(f, true);
     if (rc == FILES_OK) rc = mount_items(&m, read_only);
+    as_owner(f, false);
     free(m.items);
     buf_free(&m.bytes);
     return rc;
@@ -348,11 +372,12 @@ static void free_mounts(struct files_mount *mounts, size_t count) {
 /* NULL: no memory. */
 static struct files_mount *copy_mounts(const struct files_mount *mounts, size_t count) {
     struct files_mount *copy = malloc((count + 1) * sizeof *copy);
-    for (size_t i = 0; copy && i < count; i++) {
+    if (!copy) return NULL;
+    for (size_t i = 0; i < count; i++) {
         copy[i] = (struct files_mount){.path = strdup(mounts[i].path), .len = mounts[i].len};
         if (copy[i].path) continue;
         free_mounts(copy, i);
-        copy = NULL;
+        return NULL;
     }
     return copy;
 }
@@ -363,7 +388,9 @@ enum files_error files_take_snapshot(struct files *f, struct files_snapshot **ou
     if (f->closed) return FILES_ECLOSED;
     struct files_mount *mounts = copy_mounts(f->read_only, f->read_only_count);
     if (!mounts) return FILES_ENOMEM;
+    as_owner(f, true);
     enum files_error rc = f->ops->snapshot(f, out);
+    as_owner(f, false);
     if (rc != FILES_OK) {
         free_mounts(mounts, f->read_only_count);
         *out = NULL;
@@ -379,7 +406,9 @@ enum files_error files_restore(struct files *f, struct files_snapshot *snapshot)
     if (f->closed) return FILES_ECLOSED;
     struct files_mount *mounts = copy_mounts(snapshot->read_only, snapshot->read_only_count);
     if (!mounts) return FILES_ENOMEM;
+    as_owner(f, true);
     enum files_error rc = f->ops->restore(f, snapshot);
+    as_owner(f, false);
     if (rc != FILES_OK) {
         free_mounts(mounts, snapshot->read_only_count);
         return rc;

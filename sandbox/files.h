@@ -7,10 +7,10 @@
  *     if (rc != FILES_OK) { files_message(f, rc, text, sizeof text); puts(text); }
  *     files_free(f);
  *
- * Paths are those of path.h and are normalised here; a kind (struct files_ops) sees normal paths only.
- * Parents of what is written are made. A file is no directory, and the other way round. Missing
- * files may be removed, and a missing directory lists nothing; whatever else does not work is an
- * error, after which the tree is as it was.
+ * Paths are those of path.h and are normalised here; a kind (struct files_ops) sees normal paths
+ * only. Parents of what is written are made. A file is no directory, and the other way round.
+ * Missing files may be removed, and a missing directory lists nothing; whatever else does not
+ * work is an error, after which the tree is as it was.
  *
  * Calls are synchronous. One thread at a time. */
 #ifndef HARNESS_SANDBOX_FILES_H
@@ -114,9 +114,11 @@ struct files_ops {
     /* Lets go of all that the tree holds, of its snapshots too. Called once. */
     void (*close)(struct files *f);
     void (*free)(struct files *f);
-    /* Many files are read from now on, one directory after the other; or no longer. NULL: that is the same
-     * to this kind. */
+    /* Many files are read from now on, one directory after the other; or no longer. NULL: that is
+     * the same to this kind. */
     void (*batch)(struct files *f, bool on);
+    /* Around every call, `read` to `restore`: whose rights it is made with. NULL: ours. */
+    void (*as_owner)(struct files *f, bool on);
 };
 
 /* Embedded in every kind's own struct. */
@@ -151,11 +153,12 @@ enum files_error files_read_most(struct files *f, const char *path, size_t len, 
 enum files_error files_write(struct files *f, const char *path, size_t len, const char *bytes,
                              size_t n);
 enum files_error files_remove(struct files *f, const char *path, size_t len, bool recursive);
-/* Fills a list whose options are set, sorted by the bytes of the paths. files_list_free frees it, also
- * after an error. */
+/* Fills a list whose options are set, sorted by the bytes of the paths. files_list_free frees it,
+ * also after an error. */
 enum files_error files_list(struct files *f, const char *path, size_t len, struct files_list *list);
 enum files_error files_stat(struct files *f, const char *path, size_t len, struct files_stat *out);
-/* Between these two, files of one directory may be read quicker, if nothing but files_read is called. */
+/* Between these two, files of one directory may be read quicker, if nothing but files_read is
+ * called. */
 void files_batch_begin(struct files *f);
 void files_batch_end(struct files *f);
 /* A link that leads nowhere does not exist. */

@@ -1,4 +1,5 @@
-/* files_directory.c - opening and closing, reading. How a path is found is in files_directory_resolve.c. */
+/* files_directory.c - opening and closing, reading. How a path is found is in
+ * files_directory_resolve.c. */
 #include "files_directory.h"
 
 #include <errno.h>
@@ -6,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "files_directory_impl.h"
@@ -34,8 +36,17 @@ enum files_error directory_errno(struct directory_files *d, int error, const cha
     }
 }
 
-enum files_error directory_make_private(struct directory_files *d) {
-    if (d->private.tree >= 0) return FILES_OK;
+/* The file system sees the owner of the tree, without the capabilities of root, in this thread.
+ * So a file call may do what a command of that user may, and what is made is the owner's. */
+static void directory_as_owner(struct files *f, bool on) {
+    const struct directory_files *d = directory_of(f);
+    if (!d->owner.given) return;
+    if (!on) (void)setfsuid(geteuid());
+    (void)setfsgid(on ? d->owner.gid : getegid());
+    if (on) (void)setfsuid(d->owner.uid);
+}
+
+static enum files_error make_private(struct directory_files *d) {
     char why[FILES_DETAIL_SIZE - 32];
     int error = private_make(&d->private, d->private_base, &d->owner, why, sizeof why);
     if (!error) return FILES_OK;
@@ -43,10 +54,20 @@ enum files_error directory_make_private(struct directory_files *d) {
                       why);
 }
 
+/* Where private directories are is ours, not the owner's. */
+enum files_error directory_make_private(struct directory_files *d) {
+    if (d->private.tree >= 0) return FILES_OK;
+    bool was_owner = d->owner.given && (uid_t)setfsuid((uid_t)-1) != geteuid();
+    if (was_owner) directory_as_owner(&d->base, false);
+    enum files_error rc = make_private(d);
+    if (was_owner) directory_as_owner(&d->base, true);
+    return rc;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* Opens a regular file. It is looked at before it is opened, since opening a device can have effects, and
- * without blocking, since it may be another file by then. */
+/* Opens a regular file. It is looked at before it is opened, since opening a device can have
+ * effects, and without blocking, since it may be another file by then. */
 static enum files_error open_file(struct directory_files *d, struct place *place, int *fd,
                                   struct stat *st) {
     enum files_error rc = directory_open(d, place, O_PATH, fd);
@@ -82,8 +103,8 @@ static enum files_error read_all(struct directory_files *d, int fd, size_t size)
     }
 }
 
-/* In a batch: opens a file in the directory of the last one. It was listed as a regular file, and if it is none
- * any more, O_NONBLOCK keeps us from waiting. -1: the ordinary way has to tell. */
+/* In a batch: opens a file in the directory of the last one. It was listed as a regular file, and
+ * if it is none any more, O_NONBLOCK keeps us from waiting. -1: the ordinary way has to tell. */
 static int open_near(struct directory_files *d, const char *path, size_t len) {
     const char *beneath;
     size_t name_at = path_name_at(path, len), above = name_at > 1 ? name_at - 1 : 1;
@@ -190,6 +211,7 @@ static const struct files_ops OPS = {
     .close = directory_close,
     .free = directory_free,
     .batch = directory_batch,
+    .as_owner = directory_as_owner,
 };
 
 /* Opens the given root, and finds out whether the kernel has what we need. */
@@ -214,7 +236,9 @@ static enum files_error open_root(struct directory_files *d, const char *root, c
 /* Without a root /workspace is in the private directory. */
 static enum files_error make_workspace(struct directory_files *d, char *why) {
     enum files_error rc = directory_make_private(d);
+    directory_as_owner(&d->base, true);
     if (rc == FILES_OK) rc = directory_make_directory(&d->base, "/workspace", 10);
+    directory_as_owner(&d->base, false);
     if (rc != FILES_OK) {
         char text[FILES_DETAIL_SIZE];
         files_message(&d->base, rc, text, sizeof text);

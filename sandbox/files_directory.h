@@ -1,5 +1,5 @@
-/* files_directory.h - a tree of files on the disk of the host: /workspace is a given directory, everything
- * else is in a private directory of the session.
+/* files_directory.h - a tree of files on the disk of the host: /workspace is a given directory,
+ * everything else is in a private directory of the session.
  *
  *     struct files_directory_options options = {.root = "/home/me/project", .base = "/tmp"};
  *     char why[FILES_DETAIL_SIZE];
@@ -7,13 +7,14 @@
  *     ...                                       // files.h
  *     files_free(f);                            // removes the private directory
  *
- * Every access is made by the kernel beneath the root it belongs to (openat2 with RESOLVE_BENEATH,
- * RESOLVE_NO_MAGICLINKS and RESOLVE_NO_SYMLINKS), so nothing leaves it, whatever others do to the
- * tree meanwhile. Symbolic links are followed here, hop by hop, and mean what a command that sees the tree at / would
- * see: /workspace/a is /workspace/a of the tree, /etc/passwd is nothing. Special files are never opened.
+ * Every access is made by the kernel beneath the root it belongs to (openat2 with
+ * RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS and RESOLVE_NO_SYMLINKS), so nothing leaves it, whatever
+ * others do to the tree meanwhile. Symbolic links are followed here, hop by hop, and mean what a
+ * command that sees the tree at / would see: /workspace/a is /workspace/a of the tree,
+ * /etc/passwd is nothing. Special files are never opened.
  *
- * A file is replaced as a whole: its new content is written under a temporary name and renamed, and keeps
- * the mode and, where we may, the owner. */
+ * A file is replaced as a whole: its new content is written under a temporary name and renamed,
+ * and keeps the mode and, where we may, the owner. */
 #ifndef HARNESS_SANDBOX_FILES_DIRECTORY_H
 #define HARNESS_SANDBOX_FILES_DIRECTORY_H
 
@@ -27,7 +28,7 @@ struct files_directory_options {
     const char *base;     /* where private directories are made: /tmp, usually */
     uint64_t quota_bytes; /* of all regular files of the tree together; 0: no quota */
     bool no_system_names; /* /usr, /etc, ... are refused */
-    bool has_owner;       /* what is made belongs to uid and gid; needs root */
+    bool has_owner; /* calls have the rights of uid and gid, what is made is theirs; needs root */
     uid_t uid;
     gid_t gid;
 };
@@ -47,8 +48,8 @@ enum files_error files_directory_new(const struct files_directory_options *optio
 bool files_directory_host(struct files *f, bool make, struct files_directory_host *out,
                           enum files_error *error);
 
-/* Counts the bytes of the whole tree anew: something else may have written to it. FILES_EQUOTA when they
- * are more than its quota. */
+/* Counts the bytes of the whole tree anew: something else may have written to it. FILES_EQUOTA
+ * when they are more than its quota. */
 enum files_error files_directory_measure(struct files *f, uint64_t *bytes);
 
 /* Removes the private directories below base whose engines have ended without doing so. */

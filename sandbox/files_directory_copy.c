@@ -1,8 +1,8 @@
-/* files_directory_copy.c - directory by directory, each opened anew by its path in both trees, so that no depth is
- * too deep as long as it has a path.
+/* files_directory_copy.c - directory by directory, each opened anew by its path in both trees, so
+ * that no depth is too deep as long as it has a path.
  *
- * Copying into an empty directory and restoring are one algorithm: the former finds nothing to remove and
- * nothing to compare. */
+ * Copying into an empty directory and restoring are one algorithm: the former finds nothing to
+ * remove and nothing to compare. */
 #include "files_directory_copy.h"
 
 #include <dirent.h>
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -69,10 +70,15 @@ static int copy_bytes(int from, int to) {
     }
 }
 
-/* Mode, owner (which only root can give away) and time. */
+/* Only root can give files away, and only while it is not at work for somebody else. */
+static bool gives_owners(void) {
+    return geteuid() == 0 && setfsuid((uid_t)-1) == 0;
+}
+
+/* Mode, owner and time. */
 static int copy_traits(const struct stat *st, int to) {
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
-    if (geteuid() == 0 && fchown(to, st->st_uid, st->st_gid) != 0) return errno;
+    if (gives_owners() && fchown(to, st->st_uid, st->st_gid) != 0) return errno;
     if (fchmod(to, st->st_mode & 0777) != 0) return errno;
     return futimens(to, times) == 0 ? 0 : errno;
 }
@@ -152,7 +158,7 @@ static int copy_link(const struct pair *pair, const char *name, const struct sta
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
     if (symlinkat(target, pair->to, name) != 0) return errno;
     if (utimensat(pair->to, name, times, AT_SYMLINK_NOFOLLOW) != 0) return errno;
-    if (geteuid() != 0) return 0;
+    if (!gives_owners()) return 0;
     return fchownat(pair->to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
 }
 

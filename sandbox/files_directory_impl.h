@@ -42,8 +42,8 @@ enum files_error directory_errno(struct directory_files *d, int error, const cha
 /* Makes the private directory unless it is there. */
 enum files_error directory_make_private(struct directory_files *d);
 
-/* Where a path is on the host: a root's descriptor (-1: not made yet) and the path beneath it, which points into
- * `path` or is ".". */
+/* Where a path is on the host: a root's descriptor (-1: not made yet) and the path beneath it,
+ * which points into `path` or is ".". */
 int directory_where(const struct directory_files *d, const char *path, size_t len,
                     const char **beneath);
 
@@ -53,7 +53,8 @@ int directory_openat(int root, const char *beneath, int flags, mode_t mode);
 /* Opens what is at the place, following links; the place becomes where it really is. */
 enum files_error directory_open(struct directory_files *d, struct place *place, int flags, int *fd);
 
-/* Follows the links of a path hop by hop. The names behind the last one that exists stay as they are. */
+/* Follows the links of a path hop by hop. The names behind the last one that exists stay as they
+ * are. */
 enum files_error directory_resolve(struct directory_files *d, struct place *place);
 
 /* Opens the directory that the last name of a place is in, made if it is missing and `make` is set.
@@ -67,9 +68,6 @@ struct parent {
 };
 enum files_error directory_parent(struct directory_files *d, struct place *place, bool make,
                                   bool follow, struct parent *out);
-
-/* Gives what was made to the owner of the tree. 0 or an errno. */
-int directory_give(const struct directory_files *d, int fd);
 
 /* The operations of other files. */
 enum files_error directory_list(struct files *f, const char *path, size_t len,

@@ -1,5 +1,5 @@
-/* files_directory_list.c - directory by directory, each opened anew by its path: so only one is open at a time, and a
- * directory that was replaced by a link meanwhile is not entered. */
+/* files_directory_list.c - directory by directory, each opened anew by its path: so only one is
+ * open at a time, and a directory that was replaced by a link meanwhile is not entered. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -121,8 +121,8 @@ static enum files_error read_entries(struct listing *l, int fd, const char *belo
     }
 }
 
-/* Reads one directory that was found below. One that has gone or may not be read is passed over: the
- * list is of what there is. */
+/* Reads one directory that was found below. One that has gone or may not be read is passed over:
+ * the list is of what there is. */
 static enum files_error read_below(struct listing *l, const char *below, size_t below_len) {
     struct place place;
     size_t top = l->real.len == 1 ? 0 : l->real.len;

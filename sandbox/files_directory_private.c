@@ -1,5 +1,6 @@
-/* files_directory_private.c - the lock is a file beside the directory, made and locked before it, and removed after
- * it: so there is never a directory without one, and whoever gets the lock owns what it is of. */
+/* files_directory_private.c - the lock is a file beside the directory, made and locked before it,
+ * and removed after it: so there is never a directory without one, and whoever gets the lock owns
+ * what it is of. */
 #include "files_directory_private.h"
 
 #include <dirent.h>
@@ -70,8 +71,8 @@ static int random_id(char id[PRIVATE_ID_SIZE]) {
     return 0;
 }
 
-/* A new lock of ours: its descriptor, or -1. A sweep that sees the file before it is locked takes it
- * away: then another one. */
+/* A new lock of ours: its descriptor, or -1. A sweep that sees the file before it is locked takes
+ * it away: then another one. */
 static int new_lock(int home, char id[PRIVATE_ID_SIZE]) {
     char name[PRIVATE_ID_SIZE + 8];
     struct stat st;

@@ -5,8 +5,8 @@
  *     BASE/harness-lua-UID/ID/         of the session's owner, mode 0700
  *     BASE/harness-lua-UID/ID/tree     the / of the session's tree
  *
- * ID cannot be guessed. A directory whose lock nobody holds is left over from an engine that was killed:
- * private_sweep removes it. For files_directory*.c only. */
+ * ID cannot be guessed. A directory whose lock nobody holds is left over from an engine that was
+ * killed: private_sweep removes it. For files_directory*.c only. */
 #ifndef HARNESS_SANDBOX_FILES_DIRECTORY_PRIVATE_H
 #define HARNESS_SANDBOX_FILES_DIRECTORY_PRIVATE_H
 

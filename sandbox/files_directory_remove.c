@@ -1,6 +1,6 @@
-/* files_directory_remove.c - a few directories are open at a time. What lies deeper than that is first
- * moved up to the top, where its turn comes: so neither the depth of a tree nor the length of its paths
- * matter. */
+/* files_directory_remove.c - a few directories are open at a time. What lies deeper than that is
+ * first moved up to the top, where its turn comes: so neither the depth of a tree nor the length
+ * of its paths matter. */
 #include "files_directory_remove.h"
 
 #include <dirent.h>
@@ -46,7 +46,7 @@ static int open_closed(int parent, const char *name) {
 
 /* Goes into a directory: 0 or an errno. */
 static int enter(struct removal *r, int parent, const char *name) {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == EACCES && r->force) fd = open_closed(parent, name);
     if (fd < 0) return errno;
     struct stat st;

@@ -1,10 +1,11 @@
 /* files_directory_resolve.c - from a path of the tree to a descriptor.
  *
- * The kernel is asked to open the whole path and to follow no link. Nearly always that is all. If there is
- * a link on the way, the path is walked name by name with each hop taken here, since an absolute link starts at the / of the
- * tree, which is no place of the host, and a relative one may lead from /workspace to what is beside it. The result is a path
- * without links, for which the kernel is asked again; if there is a link again, somebody changes the
- * tree meanwhile, and all of it is repeated a few times. */
+ * The kernel is asked to open the whole path and to follow no link. Nearly always that is all. If
+ * there is a link on the way, the path is walked name by name with each hop taken here, since an
+ * absolute link starts at the / of the tree, which is no place of the host, and a relative one
+ * may lead from /workspace to what is beside it. The result is a path without links, for which
+ * the kernel is asked again; if there is a link again, somebody changes the tree meanwhile, and
+ * all of it is repeated a few times. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -93,8 +94,8 @@ static enum files_error follow(struct walk *w, int link) {
     return FILES_OK;
 }
 
-/* There is nothing with the next name. What a link names has to exist; what the path itself names may be
- * to be made. */
+/* There is nothing with the next name. What a link names has to exist; what the path itself names
+ * may be to be made. */
 static enum files_error missing(struct walk *w, bool from_link) {
     if (w->left && !in_workspace(&w->walked))
         return files_fail(&w->d->base, FILES_EESCAPE,
@@ -192,16 +193,12 @@ enum files_error directory_open(struct directory_files *d, struct place *place, 
     return files_fail(&d->base, FILES_ELOOP, "changes all the time");
 }
 
-int directory_give(const struct directory_files *d, int fd) {
-    if (!d->owner.given || fchown(fd, d->owner.uid, d->owner.gid) == 0) return 0;
-    return errno;
-}
-
-/* Makes the next missing directory of a path that has no links. 0 or an errno. */
-static int make_next(struct directory_files *d, const char *path, size_t len) {
+/* Makes the directories of a path that has no links. 0 or an errno. */
+static int make_all(struct directory_files *d, const char *path, size_t len) {
     const char *beneath;
     char part[PATH_BYTES_MAX + 1];
     int root = directory_where(d, path, len, &beneath);
+    if (strcmp(beneath, ".") == 0) return ENOENT; /* the root itself has gone */
     size_t total = (size_t)(path + len - beneath);
     int parent = directory_openat(root, ".", O_PATH | O_DIRECTORY, 0);
     for (size_t at = 0; parent >= 0 && at < total;) {
@@ -210,16 +207,9 @@ static int make_next(struct directory_files *d, const char *path, size_t len) {
         memcpy(part, beneath + at, n);
         part[n] = '\0';
         at += n + 1;
-        bool made = mkdirat(parent, part, 0777) == 0;
-        int error = errno;
-        int next =
-            directory_openat(parent, part, made ? O_RDONLY | O_DIRECTORY : O_PATH | O_DIRECTORY, 0);
-        if (next < 0 && !made && error != EEXIST) errno = error;
-        error = errno;
-        if (next >= 0 && made && (error = directory_give(d, next)) != 0) {
-            close(next);
-            next = -1;
-        }
+        int error = mkdirat(parent, part, 0777) == 0 || errno == EEXIST ? 0 : errno;
+        int next = error ? -1 : directory_openat(parent, part, O_PATH | O_DIRECTORY, 0);
+        if (!error) error = errno;
         close(parent);
         parent = next;
         errno = error;
@@ -244,7 +234,7 @@ static enum files_error try_parent(struct directory_files *d, struct place *plac
     out->name = place->path + name_at;
     out->fd = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
     if (out->fd < 0 && errno == ENOENT && make) {
-        int error = make_next(d, above.path, above.len);
+        int error = make_all(d, above.path, above.len);
         return error && error != ELOOP ? directory_errno(d, error, "cannot be made") : FILES_OK;
     }
     if (out->fd < 0 && errno == ELOOP) {

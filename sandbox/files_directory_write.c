@@ -1,5 +1,5 @@
-/* files_directory_write.c - files are replaced by renaming, so a full disk or a killed engine leaves the old content,
- * and who reads meanwhile sees the old or the new. */
+/* files_directory_write.c - files are replaced by renaming, so a full disk or a killed engine
+ * leaves the old content, and who reads meanwhile sees the old or the new. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -35,8 +35,8 @@ static int new_temp(struct directory_files *d, int parent, char temp[TEMP_SIZE])
 
 /* The new file gets the mode of the old one, and its owner where we may: an editor does not take a
  * user's file away from them. */
-static int keep_traits(const struct directory_files *d, int fd, const struct parent *at) {
-    if (!at->exists) return directory_give(d, fd);
+static int keep_traits(int fd, const struct parent *at) {
+    if (!at->exists) return 0;
     struct stat own;
     if (fstat(fd, &own) != 0) return errno;
     bool other = own.st_uid != at->st.st_uid || own.st_gid != at->st.st_gid;
@@ -49,7 +49,7 @@ static int write_temp(struct directory_files *d, const struct parent *at, const 
     int fd = new_temp(d, at->fd, temp);
     if (fd < 0) return errno;
     int error = write_all(fd, bytes, n);
-    if (!error) error = keep_traits(d, fd, at);
+    if (!error) error = keep_traits(fd, at);
     if (close(fd) != 0 && !error) error = errno; /* some file systems tell only now */
     if (!error && renameat(at->fd, temp, at->fd, at->name) != 0) error = errno;
     if (error) (void)unlinkat(at->fd, temp, 0);

@@ -1,8 +1,8 @@
-/* files_memory.c - a persistent tree (Driscoll, Sarnak, Sleator and Tarjan, 1989): a snapshot is one more
- * reference to the root, and a change copies the shared directories on its way.
+/* files_memory.c - a persistent tree (Driscoll, Sarnak, Sleator and Tarjan, 1989): a snapshot is
+ * one more reference to the root, and a change copies the shared directories on its way.
  *
- * A call first finds out whether it is allowed, then gets all memory that it needs, then changes the
- * tree, which cannot fail any more. */
+ * A call first finds out whether it is allowed, then gets all memory that it needs, then changes
+ * the tree, which cannot fail any more. */
 #include "files_memory.h"
 
 #include <stdlib.h>
@@ -172,7 +172,7 @@ static enum files_error check_quota(const struct memory_files *m, uint64_t bytes
                       (unsigned long long)bytes, (unsigned long long)m->quota_bytes);
 }
 
-/* Puts an item into new directories for the names that are missing before it: the outermost node. */
+/* Puts an item into new directories for the names that are missing before it: the outermost. */
 static struct node *wrap(const struct change *c, struct node *item, uint64_t now_ms) {
     size_t end = c->len - item->name_len - 1;
     while (item && c->missing_at < end) {
@@ -192,20 +192,22 @@ static struct node *wrap(const struct change *c, struct node *item, uint64_t now
     return item;
 }
 
-/* Makes the directories on the way our own; the trail has them all. False: no memory. */
-static bool own_trail(const struct change *c, struct node *trail[DEPTH_MAX]) {
+/* Makes the directories on the way our own: the last one, and the trail has them all. NULL: no
+ * memory. */
+static struct node *own_trail(const struct change *c, struct node *trail[DEPTH_MAX]) {
+    struct node *last = NULL;
     struct names names = {.path = c->path, .len = c->len};
     struct node **slot = &c->m->root;
     for (size_t i = 0; i < c->existing; i++) {
         const char *name;
         size_t name_len, at;
-        if (!node_own(slot)) return false;
-        trail[i] = *slot;
+        if (!node_own(slot)) return NULL;
+        trail[i] = last = *slot;
         if (i + 1 < c->existing && next_name(&names, &name, &name_len) &&
             node_find(*slot, name, name_len, &at))
             slot = &(*slot)->items[at];
     }
-    return true;
+    return last;
 }
 
 static void account(struct node *const *trail, size_t count, uint64_t bytes, uint64_t nodes) {
@@ -215,16 +217,16 @@ static void account(struct node *const *trail, size_t count, uint64_t bytes, uin
     }
 }
 
-/* Puts a new file or directory at the path, in the place of c->old if there is one. Takes the item. */
+/* Puts a new file or directory at the path, in the place of c->old if there is one. Takes the
+ * item. */
 static enum files_error put(const struct change *c, struct node *item, uint64_t now_ms) {
     struct node *trail[DEPTH_MAX];
     item = wrap(c, item, now_ms);
     if (!item) return FILES_ENOMEM;
     size_t at, end = c->missing_at;
     while (end < c->len && c->path[end] != '/') end++;
-    bool ready = own_trail(c, trail);
-    struct node *parent = ready ? trail[c->existing - 1] : NULL;
-    if (!ready || (!c->old && !node_reserve(parent))) {
+    struct node *parent = own_trail(c, trail);
+    if (!parent || (!c->old && !node_reserve(parent))) {
         node_unref(item);
         return FILES_ENOMEM;
     }
@@ -282,8 +284,8 @@ static enum files_error memory_remove(struct files *f, const char *path, size_t 
     if (rc != FILES_OK) return rc;
     if (!c.old) return FILES_ENOENT;
     if (c.old->count && !recursive) return FILES_ENOTEMPTY;
-    if (!own_trail(&c, trail)) return FILES_ENOMEM;
-    struct node *parent = trail[c.existing - 1];
+    struct node *parent = own_trail(&c, trail);
+    if (!parent) return FILES_ENOMEM;
     size_t at, name_at = path_name_at(path, len);
     if (!node_find(parent, path + name_at, len - name_at, &at)) return FILES_ENOENT;
     struct node *old = node_take(parent, at);

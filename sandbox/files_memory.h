@@ -4,11 +4,12 @@
  *     ...                                       // files.h
  *     files_free(f);
  *
- * There are no links. At first only the root exists. The quota counts the bytes of all files of the tree, not what
- * only snapshots hold; a tree has at most one file or directory for each 64 bytes of its quota, and never fewer than
- * FILES_MEMORY_NODES. A snapshot takes constant time; the first change of a directory after one copies the list of
- * what is in that directory and in those above it. A snapshot may be restored in any tree in memory
- * (FILES_EQUOTA where it does not fit). */
+ * There are no links. At first only the root exists. The quota counts the bytes of all files of
+ * the tree, not what only snapshots hold; a tree has at most one file or directory for each 64
+ * bytes of its quota, and never fewer than FILES_MEMORY_NODES. A snapshot takes constant time;
+ * the first change of a directory after one copies the list of what is in that directory and in
+ * those above it. A snapshot may be restored in any tree in memory (FILES_EQUOTA where it does
+ * not fit). */
 #ifndef HARNESS_SANDBOX_FILES_MEMORY_H
 #define HARNESS_SANDBOX_FILES_MEMORY_H
 

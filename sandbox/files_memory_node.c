@@ -1,5 +1,5 @@
-/* files_memory_node.c - a directory is a sorted array of pointers. Freeing does not recurse: what is to be
- * freed waits in a list that is threaded through the nodes themselves. */
+/* files_memory_node.c - a directory is a sorted array of pointers. Freeing does not recurse: what
+ * is to be freed waits in a list that is threaded through the nodes themselves. */
 #include "files_memory_node.h"
 
 #include <stdlib.h>
@@ -78,7 +78,7 @@ bool node_own(struct node **slot) {
     struct node *shared = *slot;
     if (shared->refs == 1) return true;
     struct node *own = node_new_directory(shared->text, shared->name_len, shared->modified_ms);
-    struct node **items = shared->count ? malloc(shared->count * sizeof *items) : NULL;
+    struct node **items = shared->count ? malloc(shared->count * sizeof(struct node *)) : NULL;
     if (!own || (shared->count && !items)) {
         free(own);
         free(items);
@@ -97,7 +97,7 @@ bool node_own(struct node **slot) {
 bool node_reserve(struct node *directory) {
     if (directory->count < directory->cap) return true;
     size_t cap = directory->cap ? 2 * directory->cap : 4;
-    struct node **items = realloc(directory->items, cap * sizeof *items);
+    struct node **items = realloc(directory->items, cap * sizeof(struct node *));
     if (!items) return false;
     directory->items = items;
     directory->cap = cap;
@@ -106,7 +106,7 @@ bool node_reserve(struct node *directory) {
 
 void node_insert(struct node *directory, size_t at, struct node *item) {
     struct node **place = directory->items + at;
-    memmove(place + 1, place, (directory->count - at) * sizeof *place);
+    memmove(place + 1, place, (directory->count - at) * sizeof(struct node *));
     *place = item;
     directory->count++;
 }
@@ -114,6 +114,6 @@ void node_insert(struct node *directory, size_t at, struct node *item) {
 struct node *node_take(struct node *directory, size_t at) {
     struct node **place = directory->items + at, *item = *place;
     directory->count--;
-    memmove(place, place + 1, (directory->count - at) * sizeof *place);
+    memmove(place, place + 1, (directory->count - at) * sizeof(struct node *));
     return item;
 }

@@ -1,9 +1,9 @@
 /* files_memory_node.h - the nodes of a tree in memory; for files_memory.c only.
  *
  * A node is a file or a directory with its name, and counts who points to it: its directory, a
- * tree (of a root), snapshots. A node with more than one reference never changes: whoever wants to
- * change a directory makes it their own first, which copies it unless it is theirs alone. Files never
- * change at all, they are replaced. */
+ * tree (of a root), snapshots. A node with more than one reference never changes: whoever wants
+ * to change a directory makes it their own first, which copies it unless it is theirs alone.
+ * Files never change at all, they are replaced. */
 #ifndef HARNESS_SANDBOX_FILES_MEMORY_NODE_H
 #define HARNESS_SANDBOX_FILES_MEMORY_NODE_H
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,10 +12,11 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-extern const char jail_program[], jail_program_end[];
+extern const char jail_program[];
+extern const uint64_t jail_program_size;
 
 const char *jail_image_bytes(size_t *len) {
-    *len = (size_t)(jail_program_end - jail_program);
+    *len = (size_t)jail_program_size;
     return jail_program;
 }
 

@@ -5,11 +5,11 @@
  *     enum path_error rc = path_normalise(path, len, out, &out_len);     // "/a//b/../c/" -> "/a/c"
  *     if (rc != PATH_OK) puts(path_error_text(rc));
  *
- * A path is absolute, its names are separated by '/', and any byte but '/' and NUL may be in a name,
- * as POSIX has it. Normalising is lexical: repeated slashes, ".", ".." and a slash at the end go; above
- * the root is the root. So no path leads out of the tree by itself; what links do is the tree's matter.
- * The limits are those of Linux, for every kind of tree, so that what works in one works in another.
- * Pure functions. */
+ * A path is absolute, its names are separated by '/', and any byte but '/' and NUL may be in a
+ * name, as POSIX has it. Normalising is lexical: repeated slashes, ".", ".." and a slash at the
+ * end go; above the root is the root. So no path leads out of the tree by itself; what links do
+ * is the tree's matter. The limits are those of Linux, for every kind of tree, so that what works
+ * in one works in another. Pure functions. */
 #ifndef HARNESS_SANDBOX_PATH_H
 #define HARNESS_SANDBOX_PATH_H
 

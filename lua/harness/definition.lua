@@ -86,7 +86,7 @@ end
 ---@field workflows table<string, table> { id, input?, output?, run, version?, description? }
 ---@field storage any? nil: the default is still to be made
 ---@field memory any? nil: the storage keeps it
----@field sandbox any? nil: none was given and no built-in tool needs one; a handler that asks for it gets sandbox.auto()
+---@field sandbox any? nil: none was given, and no built-in tool needs one; a handler that asks gets sandbox.auto()
 ---@field programs harness.ProgramSettings? nil: defaults
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions

@@ -18,6 +18,7 @@ end
 ---@return userdata
 function M.file() return file end
 
+--- Lets go of it.
 function M.release()
   users = users - 1
   if users > 0 then return end

@@ -14,6 +14,7 @@
 local chain = require "harness.chain"
 local core = require "harness.core"
 local errors = require "harness.errors"
+local jail_program = require "harness.jail_program"
 local json = require "harness.json"
 local starts = require "harness.program_start"
 local task = require "harness.task"
@@ -137,7 +138,6 @@ end
 ---@field limits { cpu_ms: integer, memory_bytes: integer, calls: integer }
 ---@field without table<string, true>
 ---@field spare harness.Program?
----@field file userdata? harness-jail, while there may be programs
 ---@field closed boolean
 local Programs = {}
 Programs.__index = Programs
@@ -188,8 +188,11 @@ function M.report(settings)
 end
 
 local function start(self)
-  self.file = self.file or core.jail.program()
-  return setmetatable({ process = starts.start(self.file, self.without), rest = "" }, Program)
+  local file = jail_program.hold()
+  local ok, started = pcall(starts.start, file, self.without)
+  jail_program.release() -- the child has its own by now
+  if not ok then error(started, 0) end
+  return setmetatable({ process = started, rest = "" }, Program)
 end
 
 --- Starts a spare process if there is none. Whatever keeps it from starting is told by the next program.
@@ -213,8 +216,6 @@ function Programs:close()
   local spare = self.spare
   self.spare = nil
   if spare then spare:close() end
-  if self.file then self.file:close() end
-  self.file = nil
 end
 
 -- One program ---------------------------------------------------------------------------------------

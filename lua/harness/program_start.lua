@@ -44,7 +44,7 @@ local function find_user()
 end
 
 --- Starts a process that waits for a program. Close it.
----@param file userdata harness-jail: core.jail.program()
+---@param file userdata harness-jail (jail_program.lua)
 ---@param without table<string, true> protections that are left out
 ---@return harness.Process
 function M.start(file, without)

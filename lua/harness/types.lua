@@ -10,6 +10,7 @@
 ---@field schema harness.SchemaModule builders for JSON Schema
 ---@field providers harness.providers model providers, each a function of options
 ---@field storage harness.StorageModule
+---@field sandbox harness.sandbox where agents work: memory(options), directory(options), bash(options), auto(options)
 ---@field testing harness.testing for people who test harnesses and adapters
 ---@field json harness.json exact JSON
 ---@field null userdata JSON's null
@@ -79,7 +80,7 @@
 ---@field workflows? table<string, harness.WorkflowTable>
 ---@field storage? table default storage.memory()
 ---@field memory? harness.MemoryAdapter for memory, when not the storage
----@field sandbox? table where built-in tools work: open{session_id, run_id, signal} -> a session; default sandbox.auto()
+---@field sandbox? harness.Sandbox where tools work: one of harness.sandbox, or a table with open; default auto()
 ---@field programs? harness.ProgramsTable for programs of the built-in tool lua
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/signalfd.h>
@@ -16,17 +17,32 @@
 #include "jail.h"
 #include "report.h"
 
-/* In the new process: never returns. It has our memory until it executes (vfork). */
-static void become(const struct child *child, const sigset_t *mask) {
+/* What the new process is told. */
+struct start {
+    const struct child *child;
+    const sigset_t *mask;
+};
+
+/* In the new process, which has our memory until it executes: never returns. */
+static int become(void *user) {
+    const struct start *start = user;
+    const struct child *child = start->child;
     setsid();
     /* Whatever else came down to us is not for it. */
     if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) report_failure("close_range");
-    sigprocmask(SIG_SETMASK, mask, NULL);
+    sigprocmask(SIG_SETMASK, start->mask, NULL);
     signal(SIGPIPE, SIG_DFL); /* ignored signals survive execve */
     if (child->cwd && chdir(child->cwd) != 0) report_failure("cwd");
     if (child->prepare) child->prepare();
     execvp(child->argv[0], child->argv);
     report_failure("program");
+}
+
+/* As vfork does, so that we wait until it executes, but on a stack of its own. */
+static pid_t start_program(const struct child *child, const sigset_t *mask) {
+    static char stack[64 << 10] __attribute__((aligned(16)));
+    struct start start = {child, mask};
+    return clone(become, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
 }
 
 static void drop_streams(void) {
@@ -92,9 +108,8 @@ int child_run(const struct child *child) {
     sigaddset(&ends, SIGCHLD);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) report_failure("signalfd");
-    pid_t program = vfork();
-    if (program < 0) report_failure("vfork");
-    if (program == 0) become(child, &before);
+    pid_t program = start_program(child, &before);
+    if (program < 0) report_failure("clone");
     if (report_has_failed()) return JAIL_FAILED; /* it shares our memory, and has told already */
     report("started");
     drop_streams();

@@ -25,8 +25,11 @@ static struct limits limits;
 static struct {
     const char *name;
     bool left_out;
-} protections[] = {
-    {.name = "pids"}, {.name = "hidden_jail"}, {.name = "capabilities"}, {.name = "landlock"}, {.name = "seccomp"}};
+} protections[] = {{.name = "pids"},
+                   {.name = "hidden_jail"},
+                   {.name = "capabilities"},
+                   {.name = "landlock"},
+                   {.name = "seccomp"}};
 
 static int leave_out(const char *name) {
     for (size_t i = 0; i < sizeof protections / sizeof protections[0]; i++) {

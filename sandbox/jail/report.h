@@ -16,7 +16,7 @@ void report_to(int fd);
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Reports "error what: strerror(errno)" and ends this process with JAIL_FAILED. */
 void report_failure(const char *what) __attribute__((noreturn));
-/* Has a process that shares our memory (vfork) reported a failure? */
+/* Has a process that shares our memory reported a failure? */
 int report_has_failed(void);
 
 #endif

@@ -250,6 +250,19 @@ return {
     },
   },
   {
+    name = "exec",
+    ours = ours "exec.lua",
+    peers = {
+      { "bwrap, same flags", "{lua} spec/bench/peers/bwrap.lua" },
+      { "just-bash", node "just_bash.mjs" },
+    },
+    lines = {
+      { "exec", "sandboxed `echo hi`", unit = "ms", scale = 1e-3, show = "wall" },
+      -- Measured in turns with it, since a machine is not equally busy all the time.
+      { "over", "the same over bwrap", unit = "ms", show = "value", target = { at_most = 1 } },
+    },
+  },
+  {
     name = "embed",
     programs = {
       embed = "spec/bench/ours/embed.c build/libharness.a $(pkg-config --libs lua5.4 libuv libcjson) -ldl -lm -lpthread",

@@ -1,8 +1,9 @@
-/* fuzz_path.c - a normal path is what a list of names, built another way, says; normalising it once more changes
- * nothing; it keeps to the limits; and a path is within another exactly if its list of names begins with the other's.
+/* fuzz_path.c - a normal path is what a list of names, built another way, says; normalising it
+ * once more changes nothing; it keeps to the limits; and a path is within another exactly if its
+ * list of names begins with the other's.
  *
- * Input: a byte of flags (1: few different bytes), one that says how often the rest is repeated, the
- * path. */
+ * Input: a byte of flags (1: few different bytes), one that says how often the rest is repeated,
+ * the path. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

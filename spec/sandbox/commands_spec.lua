@@ -147,8 +147,9 @@ describe("the tree of a command", function()
     local session = open()
     session:mount({ ["SKILL.md"] = "s" }, "/skills/pdf", { read_only = true })
     session:mount({ ["lib.txt"] = "l" }, "/workspace/vendor", { read_only = true })
-    local ended = session:exec [[cat /skills/pdf/SKILL.md vendor/lib.txt; echo x > /skills/pdf/SKILL.md; echo x > vendor/lib.txt
-      rm -rf vendor; mv vendor v2; touch /skills/new; echo ok > other.txt; cat other.txt]]
+    local ended = session:exec [[cat /skills/pdf/SKILL.md vendor/lib.txt
+      echo x > /skills/pdf/SKILL.md; echo x > vendor/lib.txt; rm -rf vendor; mv vendor v2
+      touch /skills/new; echo ok > other.txt; cat other.txt]]
     assert.equal("slok\n", ended.stdout)
     assert.same({ "s", "l" }, { session:read "/skills/pdf/SKILL.md", session:read "/workspace/vendor/lib.txt" })
   end)
@@ -429,7 +430,8 @@ describe("the options of bash", function()
   end
 
   it("are checked when it is made", function()
-    assert.matches("sandbox.bash.limits.memory_mb: there is no such field", config("unknown_key", { limits = { memory_mb = 5 } }))
+    assert.matches("sandbox.bash.limits.memory_mb: there is no such field",
+      config("unknown_key", { limits = { memory_mb = 5 } }))
     assert.matches("have no network", config("not_available", { network = { allow = { "example.org:443" } } }))
     assert.matches("did you mean \"landlock\"", config("unknown_protection", { without = { "landlok" } }))
     assert.matches("must be a directory", config("invalid_root", { root = "/no/such/place" }))
@@ -452,7 +454,8 @@ describe("the options of bash", function()
   it("have the isolation told", function()
     local sandbox = harness.sandbox.bash { without = { "landlock", "network" } }
     local told = sandbox:isolation()
-    assert.same({ "bubblewrap", 0, { "landlock", "network" } }, { told.by, told.landlock, { table.unpack(told.without) } })
+    assert.same({ "bubblewrap", 0, { "landlock", "network" } },
+      { told.by, told.landlock, { table.unpack(told.without) } })
     assert.is_nil(table.concat(told.namespaces, " "):find "network")
     assert.is_true(told.seccomp)
   end)
@@ -481,15 +484,16 @@ describe("a machine without", function()
       print(session:write("/a", "b"), session:read "/a")
       session:close()
     ]] }
-    assert.matches("false\tSANDBOX_ERROR: the command could not be isolated, and was not run: .*namespace.*isolation_failed",
-      result.stdout .. result.stderr)
+    assert.matches("false\tSANDBOX_ERROR: the command could not be isolated, and was not run: .*namespace"
+      .. ".*isolation_failed", result.stdout .. result.stderr)
     assert.matches("\tb\n$", result.stdout)
   end)
 
   if IS_ROOT then
     it("room on its disk says so", function()
-      local result = command.run { program = "unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=100k,mode=1777 none /mnt && "
-        .. command.HARNESS_LUA .. [[ -e 'local session = require("harness").sandbox.bash { data_directory = "/mnt" }
+      local mount = "mount -t tmpfs -o size=100k,mode=1777 none /mnt && "
+      local result = command.run { program = "unshare", "-m", "sh", "-c", mount .. command.HARNESS_LUA .. [[ -e '
+          local session = require("harness").sandbox.bash { data_directory = "/mnt" }
           :open { session_id = "s" }
           print(pcall(session.exec, session, "echo ran"))
           session:close()']] }

@@ -112,7 +112,8 @@ describe("directory", function()
 
     it("removes trees of any depth", function()
       local session, root = session_on {}
-      sh(root, [[perl -e 'mkdir "d"; chdir "d"; $n = "n" x 20; for (1 .. 400) { mkdir $n; chdir $n; open(my $f, ">", "f") }']])
+      sh(root, [[perl -e 'mkdir "d"; chdir "d"; $n = "n" x 20;
+        for (1 .. 400) { mkdir $n; chdir $n; open(my $f, ">", "f") }']])
       session:remove("/workspace/d", { recursive = true })
       assert.equal("", sh(root, "ls -A"))
     end)
@@ -145,7 +146,9 @@ describe("directory", function()
       it(("by a link to %s, with %s"):format(target, method), function()
         local out = trees.new { ("printf %%s %q > secret"):format(SECRET) }
         local to = target:gsub("OUT", out)
-        local session, root = session_on { ("ln -s %s link"):format(to), "ln -s link again", "mkdir d", "ln -s ../link d/l" }
+        local session, root = session_on {
+          ("ln -s %s link"):format(to), "ln -s link again", "mkdir d", "ln -s ../link d/l",
+        }
         for _, path in ipairs { "/workspace/link", "/workspace/again", "/workspace/d/l" } do
           assert.equal(why, (reason(session, method, path, "changed")))
           assert.is_false(session:exists(path))
@@ -224,7 +227,9 @@ describe("directory", function()
     end)
 
     it("are listed as what they lead to, and not gone into", function()
-      local session = session_on { "mkdir d", "echo 123 > d/f", "ln -s d dir", "ln -s d/f file", "ln -s no dead", "ln -s / root" }
+      local session = session_on {
+        "mkdir d", "echo 123 > d/f", "ln -s d dir", "ln -s d/f file", "ln -s no dead", "ln -s / root",
+      }
       local kinds = {}
       for _, entry in ipairs(session:list("/workspace", { recursive = true })) do
         kinds[entry.path:sub(12)] = entry.kind .. (entry.size or "")
@@ -248,7 +253,7 @@ describe("directory", function()
   end)
 
   it("never opens special files", function()
-    local session = session_on { "mkfifo fifo", "ln -s fifo link", "mkdir d", "mkfifo d/f" }
+    local session, root = session_on { "mkfifo fifo", "ln -s fifo link", "mkdir d", "mkfifo d/f" }
     for _, path in ipairs { "/workspace/fifo", "/workspace/link", "/workspace/d/f" } do
       for _, method in ipairs { "read", "write" } do
         local why, _, err = reason(session, method, path, "x")
@@ -256,6 +261,13 @@ describe("directory", function()
         assert.matches("neither a file nor a directory", err.message)
       end
     end
+    -- Whoever waits to write into it has not been woken: the first one to read gets it all.
+    local writer = assert(io.popen(("cd %s; echo $$; exec echo written > fifo"):format(root)))
+    local pid = writer:read "l"
+    assert.equal("S", sh("/", ("until grep -q ' S ' /proc/%s/stat; do :; done; echo S"):format(pid))) -- waits for a reader
+    for _ = 1, 50 do pcall(session.read, session, "/workspace/fifo") end
+    assert.equal("written", sh(root, "timeout 5 cat fifo"))
+    writer:close()
     assert.equal("other", session:stat("/workspace/fifo").kind)
     assert.equal("other", session:list("/workspace/d")[1].kind)
     session:remove "/workspace/fifo"
@@ -268,8 +280,10 @@ describe("directory", function()
     local tree = core.sandbox.directory { root = root, base = trees.new(), no_system_names = true }
     local session = sandbox_sessions.new(tree, {})
     sessions[#sessions + 1] = session
-    for _, path in ipairs { "/usr/bin/x", "/bin", "/sbin/a", "/lib/a", "/lib64", "/etc/passwd", "/proc/self", "/dev/null",
-      "/sys/a", "/run/a", "/var/a", "/workspace/../etc/a", "/workspace/hosts", "/workspace/usr/x" } do
+    for _, path in ipairs {
+      "/usr/bin/x", "/bin", "/sbin/a", "/lib/a", "/lib64", "/etc/passwd", "/proc/self", "/dev/null", "/sys/a",
+      "/run/a", "/var/a", "/workspace/../etc/a", "/workspace/hosts", "/workspace/usr/x",
+    } do
       local why, name = reason(session, "read", path)
       assert.same({ "invalid_path", "EPERM" }, { why, name }, path)
       assert.equal("invalid_path", (reason(session, "write", path, "x")))
@@ -293,6 +307,20 @@ describe("directory", function()
     local private = tree:host().private
     assert.equal("65534 65534 65534", sh(root, "stat -c %u . new new/a | xargs"))
     assert.equal("65534 65534 65534 65534 65534", sh(private, "stat -c %u . notes notes/b skills/s skills/s/c | xargs"))
+    -- nor can calls do what that user could not
+    sh(root, "echo 1 > secret; chmod 600 secret; mkdir locked; chmod 700 locked")
+    for _, call in ipairs { { "read", "/workspace/secret" }, { "write", "/workspace/locked/a", "1" } } do
+      local why, _, err = reason(session, table.unpack(call))
+      assert.equal("fs_failed", why)
+      assert.matches("Permission denied", err.message)
+    end
+    assert.equal("fs_failed", (reason(session, "snapshot")))
+    sh(root, "rm -r secret locked")
+    local snapshot = session:snapshot()
+    session:write("/workspace/new/a", "2")
+    session:restore(snapshot)
+    assert.equal("1", session:read "/workspace/new/a")
+    assert.equal("65534", sh(root, "stat -c %u new/a"))
     -- and that user gets there, although the directories above are ours
     assert.equal("1", sh("/", ("setpriv --reuid 65534 --regid 65534 --clear-groups cat %s/notes/b"):format(private)))
   end)
@@ -404,14 +432,16 @@ describe("directory", function()
   describe("snapshots", function()
     it("bring back modes, times, links and what others changed", function()
       local session, root = session_on {
-        "echo 1 > a", "chmod 750 a", "touch -d 2020-01-02T03:04:05Z a", "mkdir d e", "chmod 711 d", "echo 1 > d/b", "ln -s a link",
+        "echo 1 > a", "chmod 750 a", "touch -d 2020-01-02T03:04:05Z a", "mkdir d e", "chmod 711 d", "echo 1 > d/b",
+        "ln -s a link",
         "echo 1 > e/dir", "mkfifo fifo",
       }
       local listed = [[find . -printf '%p %y %m %s %l %T@\n' | grep -v '^\./fifo\|^\. ' | sort]]
       local function state() return sh(root, listed .. "; cat a d/b e/dir") end
       local before = state()
       local snapshot = session:snapshot()
-      sh(root, "echo 2 > a; chmod 600 a; rm -r d e; echo 2 > d; mkdir -p e/dir/x; ln -sf /etc link; ln -s a new; rm fifo; mkfifo fifo2")
+      sh(root, "echo 2 > a; chmod 600 a; rm -r d e; echo 2 > d; mkdir -p e/dir/x; ln -sf /etc link; ln -s a new")
+      sh(root, "rm fifo; mkfifo fifo2")
       session:restore(snapshot)
       -- the times of directories are those of the restoring
       local function without_directory_times(text) return (text:gsub("( d %d+ %d+ +)[%d.]+", "%1")) end
@@ -433,21 +463,21 @@ describe("directory", function()
       local base = trees.new()
       local session = session_on({ "echo 1 > a" }, { data_directory = base })
       local other = session_on({}, { data_directory = base })
-      local snapshot = session:snapshot()
-      assert.equal("invalid_snapshot", (reason(other, "restore", snapshot)))
+      local kept = { session:snapshot() }
+      assert.equal("invalid_snapshot", (reason(other, "restore", kept[1])))
       local memory = harness.sandbox.memory():open {}
       sessions[#sessions + 1] = memory
-      assert.equal("invalid_snapshot", (reason(memory, "restore", snapshot)))
+      assert.equal("invalid_snapshot", (reason(memory, "restore", kept[1])))
       assert.equal("1", sh(base, "find . -name 'snapshot-*' | wc -l"))
-      snapshot = nil
+      kept[1] = nil
       collectgarbage()
       collectgarbage()
       assert.equal("0", sh(base, "find . -name 'snapshot-*' | wc -l"))
-      snapshot = session:snapshot()
+      kept[1] = session:snapshot()
       session:close()
       other:close()
       assert.equal("", sh(base, "find . -mindepth 2"))
-      assert.is_userdata(snapshot)
+      assert.is_userdata(kept[1])
     end)
   end)
 

@@ -1,5 +1,6 @@
--- Attempts to get out of bash{}: each is refused, and works when just the protection that it tests is switched off; so a row
--- that fails for another reason is no proof. As root, whose commands run as somebody else, and as an unprivileged user.
+-- Attempts to get out of bash{}: each is refused, and works when just the protection that it tests is switched
+-- off; so a row that fails for another reason is no proof. As root, whose commands run as somebody else, and as
+-- an unprivileged user.
 local command = require "spec.support.command"
 local core = require "harness.core"
 local escapes = require "spec.support.escapes"
@@ -11,16 +12,17 @@ local IS_ROOT <const> = core.jail.machine().uid == 0
 
 local directories = {}
 
--- A directory of the host that commands may read, with the probe, and a root for them: not below /tmp or /home, whose names
--- are the tree's own.
+-- A directory of the host that commands may read, with the probe, and a root for them: not below /tmp or /home,
+-- whose names are the tree's own.
 local function make_directory(uid)
   local pipe = io.popen "mktemp -d /var/tmp/jail-spec-XXXXXX"
   local directory = pipe:read "l"
   pipe:close()
   directories[#directories + 1] = directory
   local probe = command.HARNESS_LUA:match "^(.*)/[^/]*$" .. "/spec/sandbox/probe"
-  local script = ([[set -e; cd %s; chmod 755 .; mkdir root spec spec/support; cp %s probe; cp probe root/; cp %s harness-lua
-    cp %s/spec/support/escapes.lua spec/support/; echo secret > root/of_root; chmod 600 root/of_root; chmod -R a+rX spec]])
+  local script = ([[set -e; cd %s; chmod 755 .; mkdir root spec spec/support; cp %s probe; cp probe root/
+    cp %s harness-lua; cp %s/spec/support/escapes.lua spec/support/; chmod -R a+rX spec
+    echo secret > root/of_root; chmod 600 root/of_root]])
     :format(directory, probe, command.HARNESS_LUA, command.ROOT)
   if uid then script = script .. ("; chown %d . root"):format(uid) end
   assert(os.execute(script))

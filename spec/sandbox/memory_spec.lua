@@ -89,8 +89,8 @@ describe("memory", function()
     it("take as long for many files as for few", function()
       open()
       local function cost()
-        local kept, started = {}, os.clock()
-        for i = 1, 20000 // FACTOR do kept[i] = session:snapshot() end
+        local started = os.clock()
+        for _ = 1, 20000 // FACTOR do session:snapshot() end
         return os.clock() - started
       end
       session:write("/a", "")
@@ -161,11 +161,13 @@ describe("memory", function()
     end
     assert.matches('HARNESS_CONFIG_ERROR: sandbox.memory.quota: there is no such field; did you mean "quota_bytes"',
       refused(harness.sandbox.memory, { quota = 5 }))
-    assert.matches("quota_bytes: must be an integer of at least 1", refused(harness.sandbox.memory, { quota_bytes = "x" }))
+    assert.matches("quota_bytes: must be an integer of at least 1",
+      refused(harness.sandbox.memory, { quota_bytes = "x" }))
     open()
     assert.matches("VALIDATION_ERROR: there is no option \"glb\"; the options are recursive, glob and sizes",
       refused(session.list, session, "/", { glb = "*" }))
-    assert.matches("recursive is true or false, got string", refused(session.remove, session, "/a", { recursive = "x" }))
+    assert.matches("recursive is true or false, got string",
+      refused(session.remove, session, "/a", { recursive = "x" }))
     assert.matches("glob is a pattern, got number", refused(session.list, session, "/", { glob = 5 }))
     assert.matches("what is written is a string, got no value", refused(session.write, session, "/a"))
     assert.matches("SANDBOX_ERROR: a path is a string, got no value", refused(session.read, session))

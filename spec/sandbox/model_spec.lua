@@ -40,7 +40,10 @@ local CALLS <const> = {
   end,
   mount = function(random)
     local files = {}
-    for i = 1, random(0, 3) do files[pick(random, NAMES) .. (i == 2 and "/" .. pick(random, NAMES) or "")] = data(random) end
+    for i = 1, random(0, 3) do
+      local below = i == 2 and "/" .. pick(random, NAMES) or ""
+      files[pick(random, NAMES) .. below] = data(random)
+    end
     return files, "/skills/" .. pick(random, NAMES), { read_only = random(2) == 1 }
   end,
 }

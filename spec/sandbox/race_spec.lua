@@ -10,7 +10,7 @@ local SECONDS <const> = os.getenv "HARNESS_SOAK" == "full" and 10 or 0.05 -- of 
 local SECRET <const> = "the secret"
 local ENOUGH <const> = 100 -- times so long is waited for what has to be seen
 
--- Renames `real` and `evil` in turn to the name `x`. With `print` it says how often at the end.
+-- Renames `real` and `evil` in turn to the name `x`.
 local SWAPPER <const> = [[
   local real, evil, x = table.unpack(arg)
   local rename = os.rename
@@ -30,6 +30,10 @@ describe("a race between a check and its use", function()
   local trees = host_tree.watch(after_each)
   local sh = trees.sh
 
+  -- Makes and removes `x`, now a directory and now a link.
+  local MAKER <const> = [[$| = 1; ($out, $x) = @ARGV; print "ready\n";
+    while (1) { mkdir $x; rmdir $x; symlink $out, $x; unlink $x }]]
+
   -- Calls `fn` for some time, and until all of these outcomes were seen, on a root where `x` is now this and now
   -- that. Returns how often each outcome was.
   local function race(commands, fn, ...)
@@ -40,8 +44,9 @@ describe("a race between a check and its use", function()
     local file = assert(io.open(script, "w"))
     file:write(SWAPPER)
     file:close()
-    local swapper <close> = child.start { os.getenv "HARNESS_LUA", script, root .. "/real", root .. "/evil", root .. "/x",
-      ready = "(ready)\n" }
+    local swapper <close> = child.start {
+      os.getenv "HARNESS_LUA", script, root .. "/real", root .. "/evil", root .. "/x", ready = "(ready)\n",
+    }
     session = harness.sandbox.directory { root = root }:open {}
     local counts, started, wanted = {}, os.clock(), { ... }
     local function is_over()
@@ -106,6 +111,19 @@ describe("a race between a check and its use", function()
       s:remove("/workspace/x/d", { recursive = true })
       s:remove("/workspace/x/secret")
     end)
+  end)
+
+  it("does not let who removes a whole directory out", function()
+    local out = trees.new { "mkdir d", "echo 1 > secret" }
+    local root = trees.new()
+    local maker <close> = child.start { "perl", "-e", MAKER, out, root .. "/x", ready = "(ready)\n" }
+    session = harness.sandbox.directory { root = root }:open {}
+    local started = os.clock()
+    repeat
+      for _ = 1, 100 do pcall(session.remove, session, "/workspace/x", { recursive = true }) end
+    until os.clock() - started > 4 * SECONDS
+    maker:close()
+    assert.equal("d secret", sh(out, "ls | xargs"))
   end)
 
   it("shows nothing of the outside to who lists", function()

@@ -60,8 +60,8 @@ describe("a supervised program", function()
 
   it("is as one that is not: streams, directory, environment, exit", function()
     local p <close> = process.spawn {
-      file = "sh", args = { "-c", "read a; echo $a $X; pwd >&2; exit 7" }, stdin = "in\n", env = { X = "x", PATH = "/usr/bin" },
-      cwd = "/usr", supervised = true,
+      file = "sh", args = { "-c", "read a; echo $a $X; pwd >&2; exit 7" }, stdin = "in\n", cwd = "/usr",
+      env = { X = "x", PATH = "/usr/bin" }, supervised = true,
     }
     assert.same({ "in x\n", "/usr\n", { exit_code = 7 } }, { p:text "stdout", p:text "stderr", p:wait() })
     local killed <close> = process.spawn { file = "sh", args = { "-c", "kill -USR1 $$" }, supervised = true }
@@ -105,6 +105,7 @@ describe("a supervised program", function()
     local seconds = odd_seconds()
     do
       local p <close> = supervised("trap '' TERM; wait; sleep 100; sleep 100", seconds)
+      assert.is_true(p.pid > 0)
       assert.is_true(eventually(function() return sleeping(seconds) == 3 end))
     end
     assert.is_true(eventually(function() return sleeping(seconds) == 0 and core.process.running() == 0 end))

@@ -4,9 +4,9 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 
-mapfile -t sources < <(ls engine/*.c bindings/*.c sandbox/*.c 2>/dev/null)
-mapfile -t fuzzers < <(ls spec/fuzz/*.c spec/embed/*.[ch] examples/*.c 2>/dev/null)
-mapfile -t headers < <(ls engine/*.h bindings/*.h sandbox/*.h 2>/dev/null)
+mapfile -t sources < <(ls engine/*.c bindings/*.c sandbox/*.c sandbox/jail/*.c sandbox/jail/filter/*.c 2>/dev/null)
+mapfile -t fuzzers < <(ls spec/fuzz/*.c spec/embed/*.[ch] spec/sandbox/*.c examples/*.c 2>/dev/null)
+mapfile -t headers < <(ls engine/*.h bindings/*.h sandbox/*.h sandbox/jail/*.h sandbox/jail/filter/*.h 2>/dev/null)
 mapfile -t scripts < <(ls spec/support/*.sh spec/bench/*.sh bindings/*.sh examples/*.sh .ci/run 2>/dev/null)
 bad=0
 
@@ -27,7 +27,7 @@ tidy() { # one process a file, two at a time; without the path that led the anal
   local out status=0
   # shellcheck disable=SC2086 # a list of flags
   out=$(printf '%s\n' "${sources[@]}" | xargs -P "${JOBS:-2}" -I '{}' \
-    clang-tidy-14 --quiet '{}' -- $CFLAGS -Wno-unknown-warning-option 2>&1) || status=1
+    clang-tidy-14 --quiet '{}' -- $CFLAGS -Ibuild/obj/strict/sandbox/jail -Wno-unknown-warning-option 2>&1) || status=1
   printf '%s\n' "$out" | grep -A 1 -E ' (error|warning): ' || true
   return $status
 }

@@ -22,7 +22,7 @@ packages_for() {
     check) echo clang-14/clang-14 clang-tidy-14/clang-tidy-14 clang-format-14/clang-format-14 \
       cppcheck/cppcheck lua-check/luacheck shellcheck/shellcheck ;;
     fuzz) echo clang-14/clang-14 libclang-rt-14-dev ;;
-    bench) echo valgrind/valgrind lua5.4/lua5.4 lua-cjson nodejs/node npm/npm ;;
+    bench) echo valgrind/valgrind lua5.4/lua5.4 lua-cjson nodejs/node npm/npm bubblewrap/bwrap ;;
     coverage) echo gcovr/gcovr ;;
     *) echo "setup.sh: unknown job '$1' (build, test, check, fuzz, bench, coverage)" >&2; exit 2 ;;
   esac

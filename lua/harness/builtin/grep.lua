@@ -171,7 +171,8 @@ local function run(ctx, input)
   local path, sandbox = files.path(input.path or "/"), ctx.sandbox
   local search = setmetatable({
     sandbox = sandbox, grep = grep, most = input.max_results or DEFAULT_RESULTS, matches = json.array {},
-    files = 0, searched = 0, bytes = 0, bytes_shown = 0, large = 0, unreadable = 0, over_total = false, truncated = false,
+    files = 0, searched = 0, bytes = 0, bytes_shown = 0, large = 0, unreadable = 0,
+    over_total = false, truncated = false,
   }, Search)
   if sandbox.search == core.sandbox.calls.search then
     search:run_in_core(path, input.glob)

@@ -22,7 +22,7 @@ local M = {}
 
 ---@class harness.BashSandboxOptions
 ---@field root? string an existing directory, /workspace for commands; default: a private one
----@field run_as? string|integer when the engine is root: the user that commands run as; default: who owns root, or nobody
+---@field run_as? string|integer who commands run as when the engine is root; default: who owns root, or nobody
 ---@field limits? table of each command: wall_ms, cpu_ms, memory_bytes, processes, file_bytes, output_bytes
 ---@field env? table<string, string> for all commands, besides PATH, HOME, LANG and TERM
 ---@field quota_bytes? integer of all files of a session together; checked after each command
@@ -72,8 +72,8 @@ end
 local function find_bwrap()
   local path = core.jail.find "bwrap"
   if path then return path end
-  errors.raise("HARNESS_CONFIG_ERROR", "sandbox.bash isolates commands with bubblewrap, which is not installed (no bwrap "
-    .. "in PATH): apt-get install bubblewrap", { reason = "bubblewrap_not_installed", path = "sandbox" })
+  errors.raise("HARNESS_CONFIG_ERROR", "sandbox.bash isolates commands with bubblewrap, which is not installed (no "
+    .. "bwrap in PATH): apt-get install bubblewrap", { reason = "bubblewrap_not_installed", path = "sandbox" })
 end
 
 local function check_user(checked)

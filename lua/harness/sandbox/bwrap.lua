@@ -13,8 +13,8 @@ local M = {}
 
 --- What stands between a command and the machine, by the names that `without` takes.
 M.PROTECTIONS = {
-  "capabilities", "devices", "environment", "hidden_jail", "hostname", "ipc", "landlock", "network", "pids", "private_root",
-  "read_only_system", "run_as", "seccomp", "session",
+  "capabilities", "devices", "environment", "hidden_jail", "hostname", "ipc", "landlock", "network", "pids",
+  "private_root", "read_only_system", "run_as", "seccomp", "session",
 }
 
 M.INSIDE_ID = 1000 -- jail_root.h

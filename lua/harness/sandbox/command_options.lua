@@ -42,6 +42,10 @@ local function text(allowed)
 end
 
 --- The checker of environments: names to strings.
+---@param problems harness.Problems
+---@param path (string|integer)[]
+---@param value any
+---@return table<string, string>?
 function M.env(problems, path, value)
   if type(value) ~= "table" then
     problems:wrong_type(path, "a table of strings by name", value)

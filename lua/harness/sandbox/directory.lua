@@ -1,12 +1,11 @@
---- harness.sandbox.directory{ root?, quota_bytes?, data_directory? }: the files of a directory of the host at /workspace,
---- and beside it what is private to the session. It runs no commands.
+--- harness.sandbox.directory{ root?, quota_bytes?, data_directory? }: the files of a directory of the host at
+--- /workspace, and beside it what is private to the session. It runs no commands.
 ---
 ---     harness.sandbox.directory { root = "." }       -- for working on a real project
 ---     harness.sandbox.directory()                    -- /workspace is private, too, and goes with the session
 
 local core = require "harness.core"
 local errors = require "harness.errors"
-local fields = require "harness.definition_fields"
 local options = require "harness.sandbox.options"
 local sessions = require "harness.sandbox.session"
 

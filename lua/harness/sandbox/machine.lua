@@ -7,7 +7,8 @@ local M = {}
 
 -- Namespace -> the protection that it is, where it can be left out.
 local NAMESPACES <const> = {
-  { "user" }, { "mount" }, { "cgroup" }, { "ipc", "ipc" }, { "network", "network" }, { "pid", "pids" }, { "uts", "hostname" },
+  { "user" }, { "mount" }, { "cgroup" }, { "ipc", "ipc" }, { "network", "network" }, { "pid", "pids" },
+  { "uts", "hostname" },
 }
 
 local function sorted(set)

@@ -29,7 +29,8 @@ return function(case)
     equal("directory", session:stat("/workspace/a/b").kind)
     equal(0, session:stat("/workspace/a").size)
     equal({ true, true, true, false }, {
-      session:exists "/workspace/a/b/c.txt", session:exists "/beside", session:exists "/", session:exists "/workspace/b",
+      session:exists "/workspace/a/b/c.txt", session:exists "/beside", session:exists "/",
+      session:exists "/workspace/b",
     })
     equal("2", session:read "/beside/d.txt")
   end)
@@ -43,7 +44,9 @@ return function(case)
 
   case("takes paths as POSIX has them", function(session)
     session:write("//workspace/./a//b/../c.txt/", "1")
-    for _, path in ipairs { "/workspace/a/c.txt", "/workspace/a/c.txt/", "/../../workspace/a/./c.txt", "/x/../workspace//a/c.txt" } do
+    for _, path in ipairs {
+      "/workspace/a/c.txt", "/workspace/a/c.txt/", "/../../workspace/a/./c.txt", "/x/../workspace//a/c.txt",
+    } do
       equal("1", session:read(path), path)
     end
     equal(false, session:exists "/workspace/a/b")

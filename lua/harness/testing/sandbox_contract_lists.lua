@@ -62,7 +62,9 @@ return function(case)
     for _, name in ipairs { "a.ts", "a.tsx", "sub/b.ts", "x[1].ts", "\u{e9}.md" } do
       session:write("/workspace/" .. name, "")
     end
-    local function glob(pattern, root) return paths(session:list(root or "/workspace", { recursive = true, glob = pattern })) end
+    local function glob(pattern, root)
+      return paths(session:list(root or "/workspace", { recursive = true, glob = pattern }))
+    end
     equal({ "/workspace/a.ts", "/workspace/sub/b.ts", "/workspace/x[1].ts" }, glob "*.ts")
     equal({ "/workspace/a.ts", "/workspace/sub/b.ts", "/workspace/x[1].ts" }, glob("**/*.ts", "/"))
     equal({}, glob "a.ts")
