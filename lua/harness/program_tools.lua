@@ -118,10 +118,15 @@ function M.signature(tool)
     output and " -> " .. output or "")
 end
 
-local ABOUT <const> = [[
-Runs a Lua 5.4 program that calls your other tools as functions and returns one value. Use it for several calls, a loop, or a small part of large outputs: whatever the program does costs one step.
-tools.NAME{...} takes the input of the tool NAME and returns its output: JSON objects and arrays become tables, a null in them `null`. When the call fails it raises an error; pcall catches it. parallel{ {tools.A, {...}}, {tools.B, {...}} } runs calls side by side and returns the list of outputs.
-End with `return VALUE`, a value that JSON can hold. You also see what is printed. There is no os, io or require, and nothing is left for the next program; json.encode and json.decode are there.]]
+local ABOUT <const> = table.concat({
+  "Runs a Lua 5.4 program that calls your other tools as functions and returns one value. Use it for several calls, "
+    .. "a loop, or a small part of large outputs: whatever the program does costs one step.",
+  "tools.NAME{...} takes the input of the tool NAME and returns its output: JSON objects and arrays become tables, "
+    .. "a null in them `null`. When the call fails it raises an error; pcall catches it. parallel{ {tools.A, {...}}, "
+    .. "{tools.B, {...}} } runs calls side by side and returns the list of outputs.",
+  "End with `return VALUE`, a value that JSON can hold. You also see what is printed. There is no os, io or require, "
+    .. "and nothing is left for the next program; json.encode and json.decode are there.",
+}, "\n")
 
 local EXAMPLE <const> = [[
 Example, were there a tool find_order:

@@ -67,7 +67,7 @@ describe("programs", function()
       local programs = new()
       for _, wait in ipairs { true, false } do
         programs:warm()
-        local spare, list = programs.spare, nil
+        local spare, list = programs.spare
         repeat list = descendants.of "self" until #list == 2 -- bubblewrap, and in it harness-jail
         os.execute("kill -9 " .. table.concat(list, " "))
         if wait then spare.process:wait() end
@@ -163,7 +163,8 @@ describe("programs", function()
 
     it("output that is closed while it goes on", function()
       starts.start = function()
-        return process.spawn { file = "sh", args = { "-c", "read request; exec >&- 2>&-; exec sleep 100" }, stdin = true }
+        local script = "read request; exec >&- 2>&-; exec sleep 100"
+        return process.spawn { file = "sh", args = { "-c", script }, stdin = true }
       end
       local programs, err = new(), nil
       local t = task.spawn(function()
@@ -248,7 +249,8 @@ describe("programs", function()
     local directory <close> = command.directory { ["x.lua"] = SCRIPT }
     local env = { PATH = directory.path }
     local result = process.run { file = command.HARNESS_LUA, args = { directory.path .. "/x.lua" }, env = env }
-    assert.matches("^bubblewrap_not_installed: .*apt%-get install bubblewrap.*without = { \"namespaces\" }", result.stdout)
+    assert.matches("^bubblewrap_not_installed: .*apt%-get install bubblewrap.*without = { \"namespaces\" }",
+      result.stdout)
     result = process.run { file = command.HARNESS_LUA, args = { directory.path .. "/x.lua", "alone" }, env = env }
     assert.equal("42\n", result.stdout)
   end)

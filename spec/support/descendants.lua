@@ -46,7 +46,10 @@ function M.await_none(list)
   local until_s = os.time() + PATIENCE_S
   for _, pid in ipairs(list) do
     while M.is_running(pid) do
-      if os.time() > until_s then error(("process %s is left: %s"):format(pid, M.read(pid, "cmdline"):gsub("%z", " ")), 2) end
+      if os.time() > until_s then
+        local command = M.read(pid, "cmdline"):gsub("%z", " ")
+        error(("process %s is left: %s"):format(pid, command), 2)
+      end
       task.pause()
     end
   end

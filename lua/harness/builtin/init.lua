@@ -5,7 +5,8 @@
 ---
 --- `target` is the field of the input that patterns of permissions are matched against; `read_only` tools
 --- need no permission; `needs_executor` ones are offered only where the sandbox runs commands; `no_sandbox`
---- ones need none at all. `returns` tells a model that writes programs what comes back. `lua` calls tools itself (`calls_tools`).
+--- ones need none at all. `returns` tells a model that writes programs what comes back. `lua` calls tools itself
+--- (`calls_tools`).
 
 local files = require "harness.builtin.files"
 

@@ -57,7 +57,9 @@ end
 M.tool = {
   description = "",
   input = s.object {
-    { "code", s.string { min_length = 1, max_length = MOST_CODE, description = "a Lua 5.4 program; it ends with return" } },
+    { "code", s.string {
+      min_length = 1, max_length = MOST_CODE, description = "a Lua 5.4 program; it ends with return",
+    } },
   },
   run = run,
 }

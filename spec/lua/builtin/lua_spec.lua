@@ -13,6 +13,8 @@ local task = require "harness.task"
 local drain, of = scripted.drain, scripted.of
 local s = harness.schema
 
+local TWO_CALLS <const> = "return tools.add{ a = 1 } + tools.add{ a = 2 }"
+
 describe("the tool lua", function()
   local opened = still(before_each, after_each)
 
@@ -84,7 +86,8 @@ describe("the tool lua", function()
       local sum = 0
       for i = 1, 3 do sum = sum + tools.add{ a = i } end
       print("sum", sum)
-      return { sum = sum, list = parallel{ { tools.add, { a = 1, b = 2 } }, { tools.nothing } } }]], { tools = tools(log) })
+      return { sum = sum, list = parallel{ { tools.add, { a = 1, b = 2 } }, { tools.nothing } } }]],
+      { tools = tools(log) })
     assert.is_nil(err)
     assert.same({ result = { sum = 9, list = { 3, harness.null } }, printed = "sum\t9\n" }, shown)
     assert.same({ { 1, "c1/1", "c1/1", "add" }, { 2, "c1/2", "c1/2", "add" }, { 3, "c1/3", "c1/3", "add" },
@@ -135,13 +138,10 @@ describe("the tool lua", function()
 
   it("gives the program what the ordinary checks say", function()
     local shown = run [[
-      local said = {}
-      for i, f in ipairs{ function() tools.add{} end, function() tools.add{ a = "x" } end, function() tools.fails{} end } do
-        said[i] = select(2, pcall(f))
-      end
-      return said]]
-    assert.matches("tools.add: VALIDATION_ERROR: the arguments do not fit the tool's schema: $.a: is required", shown.result[1],
-      1, true)
+      local function said(f, input) return select(2, pcall(f, input)) end
+      return { said(tools.add, {}), said(tools.add, { a = "x" }), said(tools.fails, {}) }]]
+    assert.matches("tools.add: VALIDATION_ERROR: the arguments do not fit the tool's schema: $.a: is required",
+      shown.result[1], 1, true)
     assert.matches("tools.add: VALIDATION_ERROR", shown.result[2])
     assert.matches('tools.fails: TOOL_ERROR: tool "fails" failed: broken', shown.result[3], 1, true)
   end)
@@ -183,7 +183,7 @@ describe("the tool lua", function()
 
     it("on_permission is asked for each inner call, and may wait; the program waits with it", function()
       local asked = {}
-      local h, model = define({ { tool_calls = { call "return tools.add{ a = 1 } + tools.add{ a = 2 }" } }, { text = "end" } },
+      local h, model = define({ { tool_calls = { call(TWO_CALLS) } }, { text = "end" } },
         rules("ask", function(request)
           asked[#asked + 1] = { request.tool_id, request.call_id, request.input.a }
           slow(30000)
@@ -196,8 +196,8 @@ describe("the tool lua", function()
 
     it("a person's time is not the program's: only the inner call has it", function()
       local shown
-      local h, model = define({ { tool_calls = { call "local t = {} for i = 1, 3 do t[i] = tools.add{ a = i } end return t" } },
-        { text = "end" } }, {
+      local code = "local t = {} for i = 1, 3 do t[i] = tools.add{ a = i } end return t"
+      local h, model = define({ { tool_calls = { call(code) } }, { text = "end" } }, {
         agent = { permissions = { add = "ask" }, on_permission = function()
           slow(90)
           return "allow"
@@ -229,12 +229,12 @@ describe("the tool lua", function()
       assert.same({ "AGENT_LOOP_BUDGET_EXCEEDED", "max_tool_calls", 3 }, { err.code, err.meta.reason, err.meta.limit })
       assert.equal(2, #log)
       assert.equal(#of(events, "tool.started"), #of(events, "tool.finished"))
-      local shown = run("return tools.add{ a = 1 } + tools.add{ a = 2 }", { agent = { budget = { max_tool_calls = 3 } } })
+      local shown = run(TWO_CALLS, { agent = { budget = { max_tool_calls = 3 } } })
       assert.equal(5, shown.result)
     end)
 
     it("those of a workflow, too", function()
-      local h = define({ { tool_calls = { call "return tools.add{ a = 1 } + tools.add{ a = 2 }" } }, { text = "end" } }, {
+      local h = define({ { tool_calls = { call(TWO_CALLS) } }, { text = "end" } }, {
         definition = { workflows = { w = { run = function(ctx) return ctx.agents.helper:run "go" end } } },
       })
       local ok, err = pcall(function()
@@ -262,7 +262,9 @@ describe("the tool lua", function()
 
   it("gives a program whole outputs, which the model would have got cut", function()
     local text = ("0123456789"):rep(20000)
-    local long = { long = { description = "x", input = s.object {}, max_result_bytes = 100, run = function() return text end } }
+    local long = { long = {
+      description = "x", input = s.object {}, max_result_bytes = 100, run = function() return text end,
+    } }
     local shown = run("local t = tools.long{} return { #t, t:sub(-3) }", { tools = long })
     assert.same({ 200000, "789" }, shown.result)
   end)
@@ -359,7 +361,8 @@ describe("the tool lua", function()
   it("is offered only where it is listed, with the other tools as functions", function()
     local sandbox = table_sandbox.new(table_sandbox.session {})
     local function offered(agent)
-      local h, model = define({ { text = "end" } }, { agent = agent, tools = tools(), definition = { sandbox = sandbox } })
+      local h, model = define({ { text = "end" } },
+        { agent = agent, tools = tools(), definition = { sandbox = sandbox } })
       follow(h:session("s").agents.helper:stream "go")
       local names, about = {}, nil
       for i, spec in ipairs(model.requests[1].tools or {}) do
@@ -384,7 +387,8 @@ describe("the tool lua", function()
   end)
 
   it("is meant by Lua, too", function()
-    local h, model = define { { tool_calls = { { name = "Lua", arguments = { code = "return 7" }, id = "c" } } }, { text = "end" } }
+    local as_lua = { name = "Lua", arguments = { code = "return 7" }, id = "c" }
+    local h, model = define { { tool_calls = { as_lua } }, { text = "end" } }
     follow(h:session("s").agents.helper:stream "go")
     assert.equal('{"result":7}', model.requests[2].messages[4].content)
   end)
@@ -402,12 +406,15 @@ describe("the tool lua", function()
       { { type = "object", properties = { ["a-b"] = true } }, 'tools.t{ ["a-b"]?: any }' },
       { { type = "object", properties = { k = { enum = { "x", 1 } }, c = { const = true } } },
         'tools.t{ c?: true, k?: "x" | 1 }' },
-      { { type = "object", properties = { l = { type = "array", items = { type = "object", properties = { n = { type = "null" } } } } } },
+      { { type = "object", properties = {
+        l = { type = "array", items = { type = "object", properties = { n = { type = "null" } } } } } },
         "tools.t{ l?: { n?: null }[] }" },
-      { { type = "object", properties = { l = { type = "array", items = { type = { "string", "null" } } }, m = { type = "array" } } },
+      { { type = "object", properties = {
+        l = { type = "array", items = { type = { "string", "null" } } }, m = { type = "array" } } },
         "tools.t{ l?: (string | null)[], m?: any[] }" },
       { { type = "object", additionalProperties = { type = "number" } }, "tools.t{ [string]: number }" },
-      { { type = "object", properties = { u = { anyOf = { { type = "string" }, { type = "string" }, { type = "number" } } } } },
+      { { type = "object", properties = {
+        u = { anyOf = { { type = "string" }, { type = "string" }, { type = "number" } } } } },
         "tools.t{ u?: string | number }" },
       { { type = "object", properties = { r = { ["$ref"] = "#" } } }, 'tools.t{ r?: JSON Schema {"$ref":"#"} }' },
       { { type = "object", properties = { p = { type = "array", prefixItems = json.array { { type = "string" } } } } },
