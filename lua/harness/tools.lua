@@ -111,11 +111,11 @@ local Call = {}
 Call.__index = Call
 
 function Call:emit_started()
-  local run, who = self.run, self.who
+  local run, who, parent = self.run, self.who, self.parent
   self.started_us = core.now_us()
   run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id,
-    run:shown(self.call.arguments), self.parent_id)
-  self.span = run:span_tool(self.call, who)
+    run:shown(self.call.arguments), parent and parent.call_id)
+  self.span = run:span_tool(self.call, who, parent and parent.span)
 end
 
 -- Ends the call with an output (whose content for the model has been made) or an error.
@@ -126,7 +126,7 @@ function Call:finish(output, err)
   local serialized = err and errors.serialize(err)
   run:emit("tool.finished", who.agent_id, who.invocation_id, self.call.name, self.call.id, serialized,
     (core.now_us() - self.started_us) // 1000, run:shown(output), -- the handler may keep its own, and go on with it
-    self.parent_id)
+    self.parent and self.parent.call_id)
   if err then
     self.failure, self.content = err, json.encode(serialized, { invalid_utf8 = "replace" })
   end
@@ -212,7 +212,7 @@ end
 -- Makes the content of an output; returns the output.
 function Call:take_output(output)
   local ok, content
-  if self.parent_id then ok, content = pcall(whole_content_of, output)
+  if self.parent then ok, content = pcall(whole_content_of, output)
   else ok, content = pcall(content_of, output, self.tool.max_result_bytes or DEFAULT_RESULT_BYTES) end
   if not ok then
     errors.raise("VALIDATION_ERROR", ("tool %q returned what JSON cannot hold: %s"):format(self.tool.id,
@@ -257,7 +257,7 @@ function Batch:start_more()
     local state = setmetatable({
       run = self.run, agent = self.agent, who = self.who, call = with_its_name(self.agent, calls[i]), tool = nil,
       input = nil, started_us = 0, content = nil, asking = false, finished = false, child = nil,
-      parent_id = self.parent_id,
+      parent = self.parent,
     }, Call)
     self.states[i] = state
     state:start(group)
@@ -288,13 +288,13 @@ end
 -- Runs the calls, side by side; returns their states once all have ended. Raises when the run is stopped or
 -- a tool raises a cancellation: then no further call is started, and those that run are cancelled and joined,
 -- each with its tool.finished.
-local function run_batch(run, agent, who, calls, parent_id)
+local function run_batch(run, agent, who, calls, parent)
   local t = task.waiting_task()
   task.check()
   local group = join.new_group(t)
   local batch <close> = setmetatable({
     run = run, task = t, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls),
-    next_call = 1, parent_id = parent_id,
+    next_call = 1, parent = parent,
     ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,
   }, Batch)
   batch:start_more()
@@ -324,11 +324,11 @@ end
 ---@param agent table with the tools that may be called
 ---@param who harness.Invocation
 ---@param calls table[]
----@param parent_id string the id of the tool's own call
+---@param parent { call_id: string, span: table? } the tool's own call
 ---@return { value?: string, error?: string }[]
-function M.run_inner(run, agent, who, calls, parent_id)
+function M.run_inner(run, agent, who, calls, parent)
   local answers = {}
-  for i, state in ipairs(run_batch(run, agent, who, calls, parent_id)) do
+  for i, state in ipairs(run_batch(run, agent, who, calls, parent)) do
     answers[i] = state.failure and { error = tostring(state.failure) } or { value = state.content }
   end
   return answers

@@ -13,6 +13,7 @@ local tools = require "harness.tools"
 local M = {}
 
 local MOST_CODE <const> = 100000
+local MOST_RESULT <const> = 64 * 1024 -- as of any tool: a program is there to make less of much
 
 -- The agent as its programs see it: with all its tools but this one.
 local function without_lua(agent)
@@ -38,7 +39,7 @@ end
 
 local function run(ctx, input)
   local harness_run, who, agent = rawget(ctx, "_run"), rawget(ctx, "_who"), without_lua(rawget(ctx, "_agent"))
-  local made = 0
+  local own, made = { call_id = ctx.call_id, span = rawget(ctx, "_span") }, 0
   local function call(list)
     charge(who, #list)
     local calls = {}
@@ -46,7 +47,7 @@ local function run(ctx, input)
       made = made + 1
       calls[i] = { id = ("%s/%d"):format(ctx.call_id, made), name = one.tool, arguments = one.input }
     end
-    return tools.run_inner(harness_run, agent, who, calls, ctx.call_id)
+    return tools.run_inner(harness_run, agent, who, calls, own)
   end
   return program.of(harness_run.harness):run({ code = input.code, tools = agent.tool_names }, {
     call = call, own_ms = rawget(ctx, "_timeout_ms"),
@@ -61,6 +62,7 @@ M.tool = {
       min_length = 1, max_length = MOST_CODE, description = "a Lua 5.4 program; it ends with return",
     } },
   },
+  max_result_bytes = MOST_RESULT,
   run = run,
 }
 

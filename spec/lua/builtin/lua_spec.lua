@@ -112,6 +112,22 @@ describe("the tool lua", function()
     }, lines)
   end)
 
+  it("has the spans of its calls below its own", function()
+    local heard = require("harness.testing.recorder").new()
+    run("return tools.add{ a = 1 }", { definition = { telemetry = { listener = heard } } })
+    local outer, inner = heard.span "execute_tool lua", heard.span "execute_tool add"
+    assert.equal(outer.span_id, inner.parent_span_id)
+    assert.equal("c1/1", inner.attributes["gen_ai.tool.call.id"])
+  end)
+
+  it("shows the model head and tail of a result that is long", function()
+    local h, model = define { { tool_calls = { call "return ('x'):rep(100000)" } }, { text = "end" } }
+    follow(h:session("s").agents.helper:stream "go")
+    local shown = model.requests[2].messages[4].content
+    assert.matches('^{"result":"xxx.*%[%.%.%. 34477 bytes of 100013 were cut here %.%.%.%].*xxx"}$', shown)
+    assert.is_true(#shown < 65700)
+  end)
+
   it("stores the events of inner calls like any others", function()
     local h = define { { tool_calls = { call "return tools.add{ a = 1 }" } }, { text = "end" } }
     local session = h:session "s"
