@@ -315,7 +315,8 @@ typedef struct harness_process_request {
 } harness_process_request;
 typedef struct harness_child harness_child;
 
-/* How the host starts child processes. */
+/* How the host starts child processes. Commands of a sandbox that isolates them (bash) need more descriptors
+ * than a request has, and another user: they are an error (SANDBOX_ERROR, exec_failed) with a host's own starter. */
 typedef struct harness_process {
     size_t size;
     void *user;

@@ -50,6 +50,7 @@ static enum files_error make_private(struct directory_files *d) {
     char why[FILES_DETAIL_SIZE - 32];
     int error = private_make(&d->private, d->private_base, &d->owner, why, sizeof why);
     if (!error) return FILES_OK;
+    if (error == ENOMEM) return FILES_ENOMEM;
     return files_fail(&d->base, error == ENOSPC ? FILES_ENOSPC : FILES_EIO, "cannot be used: %s",
                       why);
 }

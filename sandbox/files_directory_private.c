@@ -111,7 +111,10 @@ int private_make(struct private_dir *p, const char *base, const struct private_o
     if (p->lock >= 0) p->session = new_directory(p->home, p->id, owner);
     if (p->session >= 0) p->tree = new_directory(p->session, "tree", owner);
     size_t path_size = strlen(base) + sizeof p->id + 64;
-    if (p->tree >= 0) p->path = malloc(path_size);
+    if (p->tree >= 0) {
+        p->path = malloc(path_size);
+        errno = ENOMEM; /* unless there is a path */
+    }
     if (p->path) {
         snprintf(p->path, path_size, "%s/harness-lua-%lu/%s/tree", base, (unsigned long)geteuid(),
                  p->id);

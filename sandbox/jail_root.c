@@ -2,8 +2,10 @@
  * tree file calls may have been before. No command ever gets either directory itself to write to. */
 #include "jail_root.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,8 +23,9 @@ struct root {
 enum { COPIED_MAX = 1 << 20, LINK_MAX_SIZE = 256 };
 
 /* Places of mounts, and directories that are empty. */
-static const char *const PLACES[] = {"usr", "proc", "dev", "sys",
-                                     "run", "var",  "etc", "etc/alternatives"};
+static const char *const PLACES[] = {"usr", "proc", "dev", "sys", "run", "var", "etc"};
+/* Directories of the host's /etc that programs need and that hold no secrets; bwrap.lua binds them. */
+static const char *const PUBLIC[] = {"alternatives", "fonts", "java-*"};
 /* In the tree, of the user, mode 0700. */
 static const char *const OWN[] = {"tmp", "home", "home/user", "workspace"};
 /* The parts of the system that are links on most machines and directories on some. */
@@ -117,6 +120,25 @@ static int make_library(const struct root *root, const char *name) {
     return make_link(root, target, name);
 }
 
+/* Places for what is PUBLIC of the host's /etc. */
+static int make_public(const struct root *root, const char **what) {
+    DIR *etc = opendir("/etc");
+    if (!etc) return 0;
+    int error = 0;
+    const struct dirent *entry;
+    while (!error && (entry = readdir(etc)) != NULL) {
+        char path[sizeof entry->d_name + sizeof "etc/"];
+        for (size_t i = 0; !error && i < COUNT(PUBLIC); i++) {
+            if (fnmatch(PUBLIC[i], entry->d_name, 0) != 0) continue;
+            snprintf(path, sizeof path, "etc/%s", entry->d_name);
+            error = make_directory(root, path, 0755, false);
+        }
+    }
+    *what = "etc";
+    closedir(etc);
+    return error;
+}
+
 /* What is in the root. *what is where it has failed. */
 static int fill_root(const struct root *root, const char **what) {
     int error = 0;
@@ -129,6 +151,7 @@ static int fill_root(const struct root *root, const char **what) {
         error = write_file(root, *what = WRITTEN[i].name, WRITTEN[i].text, strlen(WRITTEN[i].text));
     for (size_t i = 0; !error && i < COUNT(LINKS); i++)
         error = make_link(root, LINKS[i].target, *what = LINKS[i].name);
+    if (!error) error = make_public(root, what);
     return error;
 }
 

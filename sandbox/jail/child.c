@@ -89,6 +89,12 @@ static bool wait_for(const struct child *child, pid_t program, int signals, int 
     }
 }
 
+/* Has the engine changed its mind, or ended, before there is anything to end? */
+static bool is_called_off(int orders) {
+    struct pollfd fd = {.fd = orders};
+    return orders >= 0 && poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
+}
+
 static int tell(int status) {
     if (WIFSIGNALED(status)) {
         report("signal %d", WTERMSIG(status));
@@ -108,6 +114,7 @@ int child_run(const struct child *child) {
     sigaddset(&ends, SIGCHLD);
     int signals = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) report_failure("signalfd");
+    if (is_called_off(child->orders)) return JAIL_FAILED;
     pid_t program = start_program(child, &before);
     if (program < 0) report_failure("clone");
     if (report_has_failed()) return JAIL_FAILED; /* it shares our memory, and has told already */

@@ -196,6 +196,84 @@ static void fails_in_c(void) {
         }
 }
 
+/* Calls on a tree of files, of which one fails for lack of memory: then it has done nothing. */
+static const char FILES_SCRIPT[] =
+    "local harness = require 'harness'\n"
+    "local session = harness.sandbox[KIND]():open {}\n"
+    "local model = {}\n"
+    "local function try(name, change, ...)\n"
+    "  local ok, err = pcall(session[name], session, ...)\n"
+    "  if ok then change() return err end\n"
+    "  if not tostring(err):find 'not enough memory' then error(err, 0) end\n"
+    "end\n"
+    "local function write(path)\n"
+    "  try('write', function() model[path] = path end, path, path)\n"
+    "end\n"
+    "for i = 1, 12 do write('/a/' .. i % 3 .. '/' .. i) end\n"
+    "local snapshot = try('snapshot', function() end)\n"
+    "local before = {}\n"
+    "for path in pairs(model) do before[path] = path end\n"
+    "write '/a/0/3'\n"
+    "write '/b/c/d'\n"
+    "try('mount', function() model['/s/x'], model['/s/y/z'] = '/s/x', '/s/y/z' end,\n"
+    "  { x = '/s/x', ['y/z'] = '/s/y/z' }, '/s', { read_only = true })\n"
+    "try('remove', function()\n"
+    "  for path in pairs(model) do if path:find '^/a/1/' then model[path] = nil end end\n"
+    "end, '/a/1', { recursive = true })\n"
+    "try('list', function() end, '/', { recursive = true, glob = '*a*' })\n"
+    "if snapshot and KIND == 'memory' then try('restore', function() model = before end, snapshot) end\n"
+    "local function holds()\n"
+    "  local count = 0\n"
+    "  for _, entry in ipairs(session:list('/', { recursive = true })) do\n"
+    "    if entry.kind == 'file' then\n"
+    "      count = count + 1\n"
+    "      assert(model[entry.path] == session:read(entry.path), entry.path)\n"
+    "    end\n"
+    "  end\n"
+    "  for _ in pairs(model) do count = count - 1 end\n"
+    "  assert(count == 0, 'a file is missing')\n"
+    "end\n"
+    "local ok, err = pcall(holds)\n"
+    "if not ok and tostring(err):find 'not enough memory' then holds() end\n"
+    "session:close()\n"
+    "assert(ok or tostring(err):find 'not enough memory', err)\n"
+    "return harness.define { models = { m = { model = 'm', provider = harness.providers.scripted {} } } }\n";
+
+/* Runs it in an engine of its own while the k-th allocation fails. Whether it came to its end. */
+static bool use_files(const char *kind, long k) {
+    char script[4096];
+    harness_error error = HARNESS_ERROR_INIT;
+    harness_options options = HARNESS_OPTIONS_INIT;
+    struct stingy stingy = {0}; /* Lua has all that it wants */
+    options.allocate = stingy_allocate;
+    options.allocate_user = &stingy;
+    snprintf(script, sizeof script, "local KIND = '%s' %s", kind, FILES_SCRIPT);
+    harness_engine *engine = harness_new(&options, &error);
+    CHECK(engine);
+    in_c.count = 0;
+    in_c.length = 1;
+    in_c.fail_at = k;
+    int rc = harness_load_buffer(engine, script, strlen(script), "files.lua", &error);
+    in_c.fail_at = 0;
+    if (rc != HARNESS_OK && !strstr(error.message, "memory")) {
+        printf("at allocation %ld of %s: %s\n", k, kind, error.message);
+        check_failed(__FILE__, __LINE__, "a failed allocation did something");
+    }
+    CHECK_INT(0, harness_free(engine));
+    return rc == HARNESS_OK;
+}
+
+static void fails_in_files(void) {
+    static const char *const KINDS[] = {"memory", "directory"};
+    for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) {
+        CHECK(use_files(KINDS[i], 0));
+        long total = in_c.count, survived = 0, step = 1 + total / check_count(100, 1000);
+        for (long k = 1; k <= total; k += step) survived += use_files(KINDS[i], k);
+        printf("%s: %ld allocations, of every %ld one failed; %ld came to the end\n", KINDS[i],
+               total, step, survived);
+    }
+}
+
 static const struct check_case CASES[] = {
     {"an allocation that fails once", fails_once},
     {"allocations that fail twice", fails_twice},
@@ -204,6 +282,7 @@ static const struct check_case CASES[] = {
     {"allocations of a run that fail twice", fails_twice_in_a_run},
     {"allocations of a run that fail for a while", fails_for_a_while_in_a_run},
     {"allocations of the engine's own", fails_in_c},
+    {"allocations of trees of files", fails_in_files},
     {NULL, NULL},
 };
 

@@ -120,7 +120,8 @@ end)
 
 describe("harness-lua inspect", function()
   local function inspect(env)
-    return command.run { program = "/usr/bin/env", env or "A=b", command.HARNESS_LUA, "inspect", "examples/analyst.lua" }
+    local program = "/usr/bin/env"
+    return command.run { program = program, env or "A=b", command.HARNESS_LUA, "inspect", "examples/analyst.lua" }
   end
 
   it("shows what isolation is in force on this machine", function()

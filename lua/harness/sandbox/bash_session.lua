@@ -46,7 +46,7 @@ local function make_root(self, host)
   local ok, why = core.jail.make_root(root, host.private, uid, gid)
   if not ok then fs_failed(why) end
   jail_program.hold()
-  self.root = root
+  self.root, self.etc = root, bwrap.public_of(root)
 end
 
 -- Where things are, on the host, and where they go.
@@ -54,7 +54,7 @@ local function places(self)
   if self.closed then closed_error() end
   local host = self[1]:host(true)
   if not self.root then make_root(self, host) end
-  host.root, host.entries = self.root, core.jail.entries(host.private)
+  host.root, host.etc, host.entries = self.root, self.etc, core.jail.entries(host.private)
   for _, name in ipairs(host.entries) do
     if not bwrap.is_system_name(name) then
       local ok, why = core.jail.place(self.root, host.private, name)

@@ -28,6 +28,17 @@ local SYSTEM <const> = {
 local LIBRARIES <const> = { "bin", "sbin", "lib", "lib32", "lib64", "libx32" }
 local SHM_BYTES <const> = 64 * 1024 * 1024
 
+--- The directories of the host's /etc for which a root has places (jail_root.c).
+---@param root string
+---@return string[]
+function M.public_of(root)
+  local list = {}
+  for _, name in ipairs(core.jail.entries(root .. "/etc")) do
+    if name == "alternatives" or name == "fonts" or name:find "^java%-" then list[#list + 1] = name end
+  end
+  return list
+end
+
 --- Is it a name of the system, at the top of what commands see?
 ---@param name string
 ---@return boolean
@@ -62,7 +73,7 @@ local function environment(line, env)
 end
 
 -- The / of the command, and the system's programs.
-local function system(line, root, directories)
+local function system(line, root, etc, directories)
   local bind = line.without.read_only_system and "--bind" or "--ro-bind"
   if line.without.private_root then
     for _, name in ipairs(core.jail.entries "/") do
@@ -74,7 +85,7 @@ local function system(line, root, directories)
     for _, name in ipairs(LIBRARIES) do
       if directories[name] then line:add(bind, "/" .. name, "/" .. name) end
     end
-    line:add("--ro-bind-try", "/etc/alternatives", "/etc/alternatives")
+    for _, name in ipairs(etc) do line:add("--ro-bind-try", "/etc/" .. name, "/etc/" .. name) end
   end
   if line.without.pids then line:add("--ro-bind", "/proc", "/proc") else line:add("--proc", "/proc") end
   if line.without.devices then
@@ -133,6 +144,7 @@ end
 
 ---@class harness.JailPlaces
 ---@field root string the / of commands, on the host
+---@field etc string[] directories of the host's /etc that are seen
 ---@field private string the private tree, on the host
 ---@field workspace? string the given root, on the host
 ---@field read_only string[] read-only mounts, paths of the tree
@@ -155,7 +167,7 @@ function M.arguments(options)
   local places, fds, paths = options.places, {}, { "/dev" }
   namespaces(line)
   environment(line, options.env)
-  system(line, places.root, options.directories)
+  system(line, places.root, places.etc, options.directories)
   for _, area in ipairs(areas(places)) do
     local is_open = not area.read_only or line.without.read_only_system
     line:add(is_open and "--bind" or "--ro-bind", area.host, area.path)

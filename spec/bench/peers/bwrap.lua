@@ -14,7 +14,7 @@ local M = {}
 function M.of_session(session)
   assert(session:exec "true".exit_code == 0)
   local host, sandbox = session[1]:host(true), session.sandbox
-  host.root, host.entries = session.root, core.jail.entries(host.private)
+  host.root, host.etc, host.entries = session.root, session.etc, core.jail.entries(host.private)
   local values = { PATH = "/usr/bin:/bin", HOME = "/home/user", LANG = "C.UTF-8", TERM = "dumb" }
   local front = assert(bwrap.arguments {
     places = host, env = { names = { "HOME", "LANG", "PATH", "TERM" }, values = values }, without = {},
