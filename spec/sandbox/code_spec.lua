@@ -4,6 +4,7 @@
 local clock = require "spec.support.clock"
 local command = require "spec.support.command"
 local harness = require "harness"
+local jail_program = require "harness.jail_program"
 local json = require "harness.json"
 local process = require "harness.process"
 local program = require "harness.program"
@@ -361,6 +362,21 @@ describe("a program", function()
         return echo(calls)
       end))
     end)
+  end)
+
+  it("that computes for nobody any more ends, long before its time is up", function()
+    local request = json.encode {
+      code = "while true do end", tools = json.array {}, cpu_ms = 60000, memory_bytes = 1 << 24,
+    }
+    local directory <close> = command.directory { request = request .. "\n" }
+    local before = os.time()
+    local result = process.run {
+      file = "sh", args = { "-c", "/proc/self/fd/3 code <request | true" }, cwd = directory.path,
+      fds = { jail_program.hold() },
+    }
+    jail_program.release()
+    assert.same({ exit_code = 0, stdout = "", stderr = "" }, result)
+    assert.is_true(os.time() - before < 20)
   end)
 
   -- Should something get out of Lua all the same.
