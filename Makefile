@@ -67,22 +67,23 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packag
 	$(Q)sh bindings/embed.sh $(EMBEDDED) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
 
-# harness-jail, a program of its own without anything of the engine's; the library holds it as bytes
-# (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so without
-# sanitizers, whose runtimes are not for such programs.
-JAIL_C      := $(wildcard sandbox/jail/*.c)
-JAIL_O      := $(JAIL_C:%.c=$(OBJ)/%.o)
+# harness-jail, a program of its own without anything of the engine's but the JSON codec; the library
+# holds it as bytes (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so
+# without sanitizers, whose runtimes are not for such programs.
+JAIL_C      := $(wildcard sandbox/jail/*.c) $(wildcard bindings/json*.c) engine/buf.c
+JAIL_O      := $(JAIL_C:%.c=$(OBJ)/jail/%.o)
 JAIL_PKGS   := libseccomp lua5.4
 JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filter strict,$(VARIANT)),-Werror) \
   $(if $(filter fuzz,$(VARIANT)),-w) -I$(OBJ)/sandbox/jail $(shell pkg-config --cflags $(JAIL_PKGS))
 
-# The seccomp filter is compiled here, not at each start.
-$(OBJ)/sandbox/jail/filter_data.h: sandbox/jail/filter/rules.c Makefile | packages
+# The seccomp filters are compiled here, not at each start.
+JAIL_FILTERS := $(OBJ)/sandbox/jail/filter_data.h $(OBJ)/sandbox/jail/code_filter_data.h
+$(JAIL_FILTERS): $(OBJ)/sandbox/jail/%filter_data.h: sandbox/jail/filter/%rules.c sandbox/jail/filter/compile.h Makefile | packages
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(JAIL_CFLAGS) -o $(OBJ)/jail-filter $< $(shell pkg-config --libs libseccomp)
-	$(Q)$(OBJ)/jail-filter > $@.new && mv $@.new $@
+	$(Q)$(CC) $(JAIL_CFLAGS) -o $(@:.h=) $< $(shell pkg-config --libs libseccomp)
+	$(Q)$(@:.h=) > $@.new && mv $@.new $@
 
-$(JAIL_O): $(OBJ)/%.o: %.c $(OBJ)/sandbox/jail/filter_data.h Makefile | packages
+$(JAIL_O): $(OBJ)/jail/%.o: %.c $(JAIL_FILTERS) Makefile | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -128,7 +129,7 @@ $(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
 
 # C programs that embed the engine, for specs and as examples.
 PROGRAMS := $(patsubst %.c,$(OUT)/%,$(wildcard spec/embed/*.c examples/*.c))
-programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe
+programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe $(OUT)/spec/sandbox/code_probe
 	@:
 
 # Runs inside of sandboxes, where nothing of ours is.
@@ -136,6 +137,12 @@ $(OUT)/spec/sandbox/probe: spec/sandbox/probe.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $@")
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(if $(filter strict,$(VARIANT)),-Werror) -O1 -static -o $@ $<
+
+# Under the limits of harness-jail code.
+$(OUT)/spec/sandbox/code_probe: spec/sandbox/code_probe.c $(OBJ)/jail/sandbox/jail/code_limits.o sandbox/jail/code.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) $(JAIL_CFLAGS) -static -o $@ $(filter-out %.h,$^) $(shell pkg-config --static --libs lua5.4)
 
 $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	@mkdir -p $(@D)
@@ -146,7 +153,7 @@ $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 $(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
-build/fuzz/libfuzzed.a: $(COMMON)
+build/fuzz/libfuzzed.a: $(COMMON) $(OBJ)/sandbox/jail/code_frame.o
 	@mkdir -p $(@D) && rm -f $@
 	$(Q)ar rcs $@ $^
 

@@ -116,6 +116,7 @@ end
 function Driver:call_model()
   local run, agent, state = self.run, self.agent, self.state
   self.call_id = ulid()
+  if agent.tool_set.lua then require("harness.program").of(run.harness):warm() end -- ready when the model has answered
   local forced, streams = agent.method == "tool_use", agent.method == "text_stream"
   local reply = model.call(run, self.who, agent.model, agent.method, {
     messages = state.messages, tools = self.tool_specs, tool_choice = self.tool_choice,
@@ -208,6 +209,7 @@ function M.run(run, agent, input, options)
     messages = list, first_new = first_new, max_steps = agent.max_steps,
     structured_retry = agent.structured_retry, budget = budget,
   }
+  who.loop = driver.state
   driver.on_event = function(kind, text)
     return run:delta(kind, agent.id, who.invocation_id, driver.call_id, text)
   end

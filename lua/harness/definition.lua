@@ -17,6 +17,7 @@ local fields = require "harness.definition_fields"
 local models = require "harness.definition_models"
 local names = require "harness.definition_names"
 local options = require "harness.definition_options"
+local programs = require "harness.definition_programs"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -26,7 +27,7 @@ M.DEFAULT_NAME = "agent-harness"
 --- The fields of a definition, in the order in which their problems are reported.
 M.SECTIONS = {
   "name", "models", "tools", "mcp", "skills", "agents", "workflows", "storage", "memory", "sandbox",
-  "workspaces", "requires", "defaults", "logger", "telemetry",
+  "workspaces", "programs", "requires", "defaults", "logger", "telemetry",
 }
 
 -- Checked on their own, one after another, since they refer to each other.
@@ -48,6 +49,7 @@ local FIELDS = {
   memory = { options.memory },
   sandbox = { options.sandbox },
   workspaces = { fields.not_available "`workspaces`" },
+  programs = { programs },
 }
 
 local MOST_SHOWN <const> = 10
@@ -91,6 +93,7 @@ end
 ---@field storage any? nil: the default is still to be made
 ---@field memory any? nil: the storage keeps it
 ---@field sandbox any? nil: none was given, and no built-in tool needs one; a handler that asks gets sandbox.auto()
+---@field programs harness.ProgramSettings? nil: defaults
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
@@ -144,7 +147,7 @@ function M.check(t)
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
     storage = storage, memory = clean.memory, sandbox = sandbox,
-    logger = clean.logger, telemetry = clean.telemetry or {},
+    programs = clean.programs, logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
     skills = c.skills.skills, skipped_skills = c.skills.skipped, skill_diagnostics = c.skills.diagnostics,
   }

@@ -23,10 +23,7 @@ end
 
 local function builtin_tool(problems, at, name)
   if builtin.traits(name) then return name end
-  if names.IS_BUILTIN[name] then
-    problems:add(at, "not_available", ("the built-in tool %s is not available in this version; leave it out")
-      :format(name), name)
-  elseif type(name) ~= "string" then
+  if type(name) ~= "string" then
     problems:wrong_type(at, "the name of a built-in tool", name)
   else
     problems:add(at, "unknown_reference", ('there is no built-in tool "%s"%s')
@@ -273,7 +270,10 @@ end
 ---@return boolean
 function M.need_sandbox(agents)
   for _, agent in pairs(agents) do
-    if #agent.builtin_tools > 0 or agent.skills == true or #agent.skills > 0 then return true end
+    if agent.skills == true or #agent.skills > 0 then return true end
+    for _, name in ipairs(agent.builtin_tools) do
+      if not builtin.traits(name).no_sandbox then return true end
+    end
   end
   return false
 end
@@ -301,6 +301,19 @@ local function add_tool(entry, tool)
   if not tool.needs_executor then table.insert(entry.file_tool_specs, spec) end
 end
 
+-- What a model is told of `lua` names the other tools that it has, so it is each agent's own.
+local function describe_programs(entry)
+  local describe = require("harness.program_tools").describe
+  for _, key in ipairs { "tool_specs", "file_tool_specs" } do
+    local others, at = {}, nil
+    for i, spec in ipairs(entry[key]) do
+      if spec.name == "lua" then at = i else others[#others + 1] = entry.tool_set[spec.name] end
+    end
+    local spec = entry[key][at]
+    entry[key][at] = { name = spec.name, description = describe(others), parameters = spec.parameters }
+  end
+end
+
 ---Adds what the loop needs of agents that are known to be right: `method` (a capability), `text_output`,
 ---`output_schema`, `tool_set` (id -> tool), `tool_names`, `tool_specs`: what the model is shown, built-in tools
 ---as they are listed, then the others in byte order of the ids; `file_tool_specs`, the same where the
@@ -322,6 +335,7 @@ function M.prepare(agents, models, tool_map, skill_map)
     entry.tool_set, entry.tool_names, entry.tool_specs, entry.file_tool_specs = {}, {}, {}, {}
     for _, name in ipairs(entry.builtin_tools) do add_tool(entry, builtin.get(name)) end
     for _, id in ipairs(entry.tools) do add_tool(entry, tool_map[id]) end
+    if entry.tool_set.lua then describe_programs(entry) end
   end
 end
 

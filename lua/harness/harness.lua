@@ -181,6 +181,13 @@ local function describe_skills(definition)
   return out
 end
 
+-- Of the agents' programs (the tool `lua`), where there are any.
+local function describe_programs(definition)
+  for _, agent in pairs(definition.agents) do
+    if agent.tool_set.lua then return require("harness.program").describe(definition.programs) end
+  end
+end
+
 --- What the harness defines, as plain data.
 ---@return table
 function Harness:inspect()
@@ -209,6 +216,7 @@ function Harness:inspect()
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
     skills = describe_skills(def), skill_diagnostics = told(def.skill_diagnostics),
     agents = each(def.agents, describe_agent),
+    programs = describe_programs(def),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }
     end),
@@ -270,6 +278,7 @@ function Harness:shutdown(options)
   local open = {}
   for state in pairs(self.open_sandboxes) do open[#open + 1] = state end
   for _, state in ipairs(open) do step(session_sandbox.close, state) end
+  if self.programs then step(self.programs.close, self.programs) end
   for _, one in ipairs(adapters_of(self)) do
     users[one] = (users[one] or 1) - 1
     if users[one] == 0 and adapter.field(one, "close") then step(one.close, one) end

@@ -83,6 +83,7 @@
 ---@field storage? table default storage.memory()
 ---@field memory? harness.MemoryAdapter for memory, when not the storage
 ---@field sandbox? harness.Sandbox where tools work: one of harness.sandbox, or a table with open; default auto()
+---@field programs? harness.ProgramsTable for programs of the built-in tool lua
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable
 ---@field logger? table with the methods of harness.Logger
@@ -111,7 +112,7 @@
 ---@field input? harness.Schema|table default: a string
 ---@field output? harness.Schema|table default: a string
 ---@field tools? string[]
----@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; default none
+---@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; lua only by name; default none
 ---@field skills? string[]|boolean their ids, in the order of the prompt; true: all; needs the built-in tool read
 ---@field permissions? table<string, harness.Permission> by the id of a tool; default "allow"
 ---@field on_permission? fun(request: harness.PermissionRequest): "allow"|"deny" asked for tools whose mode is "ask"
@@ -129,6 +130,10 @@
 ---@field validation_mode? "strict"|"lenient" default "strict"; a lenient one that cannot be used is left out
 ---@field trust? "trusted"|"project"|"user" default "trusted"; shown by inspect
 ---@field source? string shown by inspect
+
+---@class harness.ProgramsTable
+---@field limits? { cpu_ms?: integer, memory_bytes?: integer, calls?: integer } default 10000, 64 MB, 1000
+---@field without? string[] protections to leave out, by name: "namespaces"
 
 ---@alias harness.PermissionMode "allow"|"ask"|"deny"
 ---@alias harness.Permission harness.PermissionMode|{ mode?: harness.PermissionMode, allow?: string[], deny?: string[] }

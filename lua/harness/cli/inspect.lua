@@ -65,12 +65,9 @@ local function show(out, info)
 end
 
 -- What isolation is in force here: it is tried, since much of it depends on the machine.
-local function show_sandbox(out, sandbox)
-  if not sandbox then return end
-  out:write "sandbox\n"
-  for _, line in ipairs(require("harness.sandbox.machine").report(sandbox)) do
-    out:write(("  %-20s %s\n"):format(line[1], line[2]))
-  end
+local function show_report(out, title, lines)
+  out:write(title .. "\n")
+  for _, line in ipairs(lines) do out:write(("  %-20s %s\n"):format(line[1], line[2])) end
 end
 
 local function execute(given, rest, out)
@@ -81,7 +78,9 @@ local function execute(given, rest, out)
     out:write(json.encode(info, { pretty = true }) .. "\n")
   else
     show(out, info)
-    show_sandbox(out, harness.definition.sandbox)
+    local def = harness.definition
+    if def.sandbox then show_report(out, "sandbox", require("harness.sandbox.machine").report(def.sandbox)) end
+    if info.programs then show_report(out, "programs", require("harness.program").report(def.programs)) end
   end
   return 0
 end
