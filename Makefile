@@ -38,7 +38,7 @@ EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
 ABI       := 0
 # The cov build counts lines of Lua too.
 COVERAGE  := $(if $(filter cov,$(VARIANT)),$(OBJ)/spec/support/coverage.o)
-LDFLAGS_cov := -Wl,--wrap=luaL_newstate
+LDFLAGS_cov := -Wl,--wrap=lua_newstate
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 
 SHELL := /bin/bash
@@ -109,6 +109,7 @@ $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 LDFLAGS_no_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 $(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
+$(OUT)/spec/embed/slab: engine/slab.c
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
 build/fuzz/libfuzzed.a: $(COMMON)
