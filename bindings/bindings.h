@@ -30,6 +30,7 @@ struct http_client;
 struct http_driver;
 struct process_starter;
 struct task_timers;
+struct ulid;
 
 /* What a host may want otherwise (harness.h). Set before harness.core is opened; outlives the state. */
 struct core_host {
@@ -61,6 +62,12 @@ struct core {
 
 /* The core of this state; raises if harness.core has not been opened. */
 struct core *core_get(lua_State *L);
+
+/* The time as text (text.h), valid until the next call. */
+const char *core_timestamp(struct core *core, uint64_t ms);
+
+/* Pushes the userdata that owns the engine's generator of ids, and returns the generator. */
+struct ulid *ulid_push_generator(lua_State *L);
 
 struct waiter {
     struct loop *loop;
