@@ -4,9 +4,9 @@
  * A slab is SLAB_BYTES large and aligned to that, so a block's slab is known from its address, and
  * begins with a struct slab. Its free blocks are linked through themselves; those that were never
  * used lie behind `fresh`, so memory is touched only as it is needed. Slabs are cut from regions,
- * which are mapped once and given back at the end; the pages of an empty slab go back earlier, but
- * for its first one and for SPARE slabs, so that a load that goes up and down does not map all the
- * time. */
+ * which are mapped once and given back at the end; the pages of an empty slab, but for its first one,
+ * go back earlier when there are more than a few of them, measured by those in use, so that a load
+ * that goes up and down does not map all the time. */
 #include "slab.h"
 
 #include <stdbool.h>
@@ -29,7 +29,8 @@ enum {
     CLASSES = FINE_MAX / 8 + (SLAB_BLOCK_MAX - FINE_MAX) / COARSE,
     REGION_SLABS = 16,
     REGION_BYTES = (REGION_SLABS + 1) * SLAB_BYTES, /* one more, to align them */
-    SPARE = 16,
+    SPARE_MIN = 16,
+    SPARE_SHARE = 4,
     PAGE = 4096,
 };
 
@@ -56,6 +57,7 @@ struct slabs {
     struct slab *empty;           /* with their pages */
     struct slab *bare;            /* empty, and without them */
     uint32_t empty_count;
+    uint32_t count; /* of all that have their pages */
     uint32_t uncut; /* slabs that were not cut from the newest region yet */
     char *cut_at;
     struct region *regions;
@@ -116,12 +118,14 @@ static struct slab *slab_take(struct slabs *s) {
     if (s->bare) {
         slab = s->bare;
         list_remove(&s->bare, slab);
+        s->count++;
         return slab;
     }
     if (!s->uncut && !region_new(s)) return NULL;
     slab = (struct slab *)(void *)s->cut_at;
     s->cut_at += SLAB_BYTES;
     s->uncut--;
+    s->count++;
     return slab;
 }
 
@@ -134,15 +138,24 @@ static struct slab *slab_new(struct slabs *s, uint32_t class) {
     return slab;
 }
 
-static void slab_emptied(struct slabs *s, struct slab *slab) {
-    list_remove(&s->usable[slab->class], slab);
-    if (s->empty_count < SPARE) {
-        list_push(&s->empty, slab);
-        s->empty_count++;
-        return;
-    }
+/* Gives the pages of an empty slab back. */
+static void strip(struct slabs *s) {
+    struct slab *slab = s->empty;
+    list_remove(&s->empty, slab);
     (void)madvise((char *)slab + PAGE, SLAB_BYTES - PAGE, MADV_DONTNEED);
     list_push(&s->bare, slab);
+    s->empty_count--;
+    s->count--;
+}
+
+static void slab_emptied(struct slabs *s, struct slab *slab) {
+    list_remove(&s->usable[slab->class], slab);
+    list_push(&s->empty, slab);
+    s->empty_count++;
+    for (int i = 0; i < 2; i++) { /* one for this one, one for those that may stay no longer */
+        uint32_t in_use = s->count - s->empty_count;
+        if (s->empty_count > SPARE_MIN + in_use / SPARE_SHARE) strip(s);
+    }
 }
 
 /* ---- blocks ------------------------------------------------------------------------------ */
