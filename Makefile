@@ -28,6 +28,11 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFL
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
 LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
+# The command has the whole Lua library in it, as lua5.4 has, where it comes as an archive, too: calls
+# into a shared one cost more. C modules find it there.
+LUA_FILE   = $(shell $(CC) -print-file-name=liblua5.4.a)
+LUA_WHOLE  = -Wl,--whole-archive $(LUA_FILE) -Wl,--no-whole-archive
+CMD_LIBS   = $(if $(findstring /,$(LUA_FILE)),$(LUA_WHOLE) $(filter-out -llua5.4,$(LDLIBS)),$(LDLIBS))
 
 C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
@@ -52,7 +57,7 @@ all: $(OUT)/harness-lua libraries ## build the command and the libraries
 $(OUT)/harness-lua: $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(COMMON) $(COVERAGE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(CMD_LIBS)
 
 $(OBJ)/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
