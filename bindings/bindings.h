@@ -91,6 +91,16 @@ int bind_raise(lua_State *L, const char *code, const char *format, ...)
  * of it is indexed by, and no way for scripts to get hold of it. */
 void bind_class(lua_State *L, const char *name, const luaL_Reg *methods);
 
+/* The userdata at index if its metatable is that upvalue of the running function, else NULL: for
+ * what is called so often that luaL_checkudata, which looks the class up by name, is too slow. */
+static inline void *bind_object(lua_State *L, int index, int upvalue) {
+    void *object = lua_touserdata(L, index);
+    if (!object || !lua_getmetatable(L, index)) return NULL;
+    bool same = lua_rawequal(L, -1, lua_upvalueindex(upvalue));
+    lua_pop(L, 1);
+    return same ? object : NULL;
+}
+
 /* Functions of core_info.c, with the core as upvalue. */
 extern const luaL_Reg CORE_INFO[];
 

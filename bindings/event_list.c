@@ -51,17 +51,8 @@ struct event_list {
     struct core *core;
 };
 
-/* The userdata at index whose metatable is that upvalue, or NULL. */
-static void *of_class(lua_State *L, int index, int upvalue) {
-    void *at = lua_touserdata(L, index);
-    if (!at || !lua_getmetatable(L, index)) return NULL;
-    bool same = lua_rawequal(L, -1, lua_upvalueindex(upvalue));
-    lua_pop(L, 1);
-    return same ? at : NULL;
-}
-
 static struct event_list *list_arg(lua_State *L) {
-    struct event_list *list = of_class(L, 1, UP_LIST);
+    struct event_list *list = bind_object(L, 1, UP_LIST);
     if (!list) luaL_argerror(L, 1, "a list of events expected");
     return list;
 }
@@ -176,7 +167,7 @@ static void reserve_row(lua_State *L, struct buf *rows) {
 
 static int l_add(lua_State *L) {
     struct event_list *list = list_arg(L);
-    const struct shape *shape = of_class(L, 2, UP_SHAPE);
+    const struct shape *shape = bind_object(L, 2, UP_SHAPE);
     if (!shape) luaL_argerror(L, 2, "the shape of an event expected");
     struct store_event row = {.seq = luaL_checkinteger(L, 3)};
     luaL_checkstack(L, 20, "event");

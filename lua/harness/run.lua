@@ -106,11 +106,18 @@ function Run:shown(value)
 end
 
 local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasoning" }
+local make_delta = events.make["model.delta"] -- they have the same fields
 
 --- A piece of what the model says. It is not stored, so without readers it is only counted.
 function Run:delta(kind, agent_id, invocation_id, call_id, text)
-  if self.readers[1] then return self:emit(DELTA_TYPES[kind], agent_id, invocation_id, call_id, text) end
-  if not self.sealed then self.seq = self.seq + 1 end
+  if self.sealed then return end
+  local seq, reader = self.seq + 1, self.readers[1]
+  self.seq = seq
+  if not reader then return end
+  local event = make_delta(DELTA_TYPES[kind], self.id, self.attempt, seq, timestamp(), agent_id, invocation_id, call_id,
+    text)
+  if self.readers[2] then return deliver(self, event) end
+  reader:push(event)
 end
 
 -- ---- stopping -----------------------------------------------------------------------------
