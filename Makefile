@@ -169,6 +169,11 @@ bench: ## what the targets ask for, measured beside its peers; one row: ROW=rela
 	$(BUILD)
 	@lua5.4 spec/bench/run.lua $(ROW)
 
+profile: ## where the instructions of a run go, by callgrind
+	$(SETUP) build bench
+	$(BUILD)
+	@lua5.4 spec/bench/profile.lua
+
 ROUNDS ?= 5
 soak: ## all specs ROUNDS=5 times with other random numbers, the first time with all counts in full; the fuzzers
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round"; \
@@ -227,5 +232,5 @@ help: ## this list
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 -include $(O_FILES:.o=.d)
-.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
+.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench profile soak coverage format install \
         uninstall clean help
