@@ -129,7 +129,8 @@ static void put_payload(lua_State *L, struct buf *text, const struct shape *shap
         *to++ = before;
         *to++ = '"';
         memcpy(to, field->name, field->len);
-        memcpy(to + field->len, "\":", 2);
+        to[field->len] = '"';
+        to[field->len + 1] = ':';
         text->len += field->len + 4;
         before = ',';
         static const char HIDDEN[] = "\"[redacted]\"";
