@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "../engine/ulid.h"
+#include "json.h"
 #include "store.h"
 #include "text.h"
 
@@ -34,7 +35,7 @@ struct field {
     bool hidden;
 };
 
-/* Its fields, sorted by name. The names are in the string that is its user value. */
+/* Its fields, sorted by name. The strings are its user values. */
 struct shape {
     const char *type;
     size_t type_len;
@@ -61,9 +62,9 @@ static size_t count_of(const struct event_list *list) {
     return list->rows.len / sizeof(struct store_event);
 }
 
-static struct store_event row_of(const struct event_list *list, size_t i) {
+static struct store_event row_at(const struct buf *rows, size_t i) {
     struct store_event row;
-    memcpy(&row, list->rows.data + i * sizeof row, sizeof row);
+    memcpy(&row, rows->data + i * sizeof row, sizeof row);
     return row;
 }
 
@@ -205,19 +206,25 @@ static int l_clear(lua_State *L) {
     return 0;
 }
 
+/* Works on a copy: a finaliser that runs meanwhile may add to the list. */
 static int l_records(lua_State *L) {
     const struct event_list *list = list_arg(L);
     const struct record_types *types = record_types_get(L);
-    size_t count = count_of(list);
     lua_settop(L, 1);
     lua_getiuservalue(L, 1, 1);
-    lua_createtable(L, (int)count, 0);
+    lua_newtable(L);
+    struct buf *copy = json_push_buf(L, SIZE_MAX / 2);
+    size_t count = count_of(list), texts = list->rows.len;
+    if (buf_add(copy, list->rows.data, texts) != BUF_OK ||
+        buf_add(copy, list->text.data, list->text_len) != BUF_OK)
+        return luaL_error(L, "not enough memory");
     for (size_t i = 0; i < count; i++) {
-        struct store_event row = row_of(list, i);
-        move_texts(&row, (uintptr_t)list->text.data - 1);
+        struct store_event row = row_at(copy, i);
+        move_texts(&row, (uintptr_t)copy->data + texts - 1);
         push_record(L, &types->event, &row, 2);
         lua_rawseti(L, 3, (lua_Integer)i + 1);
     }
+    lua_settop(L, 3);
     return 1;
 }
 
@@ -269,7 +276,7 @@ bool job_read_events(lua_State *L, struct job *job, int index, size_t *count) {
     struct store_event *rows = (struct store_event *)(void *)job->rows.data;
     *count = count_of(list);
     for (size_t i = 0; i < *count; i++) {
-        rows[i] = row_of(list, i);
+        rows[i] = row_at(&list->rows, i);
         move_texts(&rows[i], offset);
     }
     return true;
@@ -280,7 +287,7 @@ bool job_read_event(lua_State *L, struct job *job, int index, struct store_event
     const struct event_list *list = take_list(L, job, index, &offset);
     if (!list) return false;
     if (count_of(list) != 1) job_invalid(L, job, NULL, "must be one event");
-    *row = row_of(list, 0);
+    *row = row_at(&list->rows, 0);
     move_texts(row, offset);
     return true;
 }

@@ -14,13 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-#ifndef SLAB_WATCHED /* every block by itself, so that a sanitizer sees it */
-#ifdef __SANITIZE_ADDRESS__
+/* Every block by itself, so that a sanitizer sees it: gcc's and clang's ways to say that there is one. */
+#if !defined(SLAB_WATCHED) && defined(__SANITIZE_ADDRESS__)
 #define SLAB_WATCHED 1
-#else
+#elif !defined(SLAB_WATCHED) && defined(__has_feature)
+#define SLAB_WATCHED __has_feature(address_sanitizer)
+#elif !defined(SLAB_WATCHED)
 #define SLAB_WATCHED 0
-#endif
 #endif
 
 enum {
@@ -31,7 +33,6 @@ enum {
     REGION_BYTES = (REGION_SLABS + 1) * SLAB_BYTES, /* one more, to align them */
     SPARE_MIN = 16,
     SPARE_SHARE = 4,
-    PAGE = 4096,
 };
 
 struct free_block {
@@ -43,8 +44,8 @@ struct slab {
     char *fresh; /* from here to the end nothing was ever used */
     uint32_t used;
     uint32_t class;
-    struct slab *prev,
-        *next; /* in the list of its class, when it has free blocks; or of the empty */
+    struct slab *prev; /* in the list of its class, when it has free blocks; or of the empty */
+    struct slab *next;
 };
 
 struct region {
@@ -60,6 +61,7 @@ struct slabs {
     uint32_t count; /* of all that have their pages */
     uint32_t uncut; /* slabs that were not cut from the newest region yet */
     char *cut_at;
+    size_t page; /* of the system */
     struct region *regions;
 };
 
@@ -142,7 +144,8 @@ static struct slab *slab_new(struct slabs *s, uint32_t class) {
 static void strip(struct slabs *s) {
     struct slab *slab = s->empty;
     list_remove(&s->empty, slab);
-    (void)madvise((char *)slab + PAGE, SLAB_BYTES - PAGE, MADV_DONTNEED);
+    if (s->page < SLAB_BYTES)
+        (void)madvise((char *)slab + s->page, SLAB_BYTES - s->page, MADV_DONTNEED);
     list_push(&s->bare, slab);
     s->empty_count--;
     s->count--;
@@ -228,7 +231,9 @@ void *slabs_allocate(void *slabs, void *block, size_t old_size, size_t new_size)
 }
 
 struct slabs *slabs_new(void) {
-    return calloc(1, sizeof(struct slabs));
+    struct slabs *s = calloc(1, sizeof *s);
+    if (s) s->page = (size_t)sysconf(_SC_PAGESIZE);
+    return s;
 }
 
 void slabs_free(struct slabs *s) {

@@ -230,24 +230,28 @@ local function release(run, err)
   run.waiters = nil -- nobody waits for a run that is done
 end
 
--- Makes run.finished, numbered but not yet seen by anybody, and its record.
+-- Makes run.finished, numbered but not yet seen by anybody.
 local function finished_event(run, status, err, output)
   local seq, at = run.seq + 1, timestamp()
   run.seq = seq
   local serialized = err ~= nil and errors.serialize(err) or nil
-  local event = events.make["run.finished"]("run.finished", run.id, run.attempt, seq, at, status, serialized, output)
+  return events.make["run.finished"]("run.finished", run.id, run.attempt, seq, at, status, serialized, output)
+end
+
+-- The event as a storage takes it.
+local function finished_record(run, event)
   local list = new_events(run.id)
-  list:add(run.harness.event_shapes["run.finished"], seq, at, status, serialized, output)
-  return event, list
+  list:add(run.harness.event_shapes["run.finished"], event.seq, event.at, event.status, event.error, event.output)
+  return run.harness.takes_event_lists and list or list:records()[1]
 end
 
 local function commit(run, status, output, err, list)
   run:flush()
-  local event, record = finished_event(run, status, err, output)
+  local event = finished_event(run, status, err, output)
   local session = run.session:next_record(event.at)
   run.harness.storage:finish_run(run.id, {
     status = status, finished_at = event.at, output = output, error = event.error, messages = list,
-    session = session, event = run.harness.takes_event_lists and record or record:records()[1],
+    session = session, event = finished_record(run, event),
   })
   run.session:committed(session, list)
   return event
@@ -266,7 +270,7 @@ local function commit_failure(run, err)
   run:count("harness.runs.terminalization_errors", 1)
   run:logger():error("the end of the run could not be stored", { error = errors.serialize(event) })
   run.seq = seq
-  return (finished_event(run, status, err))
+  return finished_event(run, status, err)
 end
 
 local function log_failure(run, err, trace)

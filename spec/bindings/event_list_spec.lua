@@ -100,6 +100,23 @@ describe("a list of events", function()
     end
   end)
 
+  it("gives its records whole, whatever a finaliser does to it meanwhile", function()
+    local one, list, runs = shape("t", "v"), store.event_list(RUN), 0
+    for _ = 1, 20 do
+      list:clear()
+      for i = 1, 200 do list:add(one, i, nil, ("value"):rep(20)) end
+      collectgarbage()
+      setmetatable({}, { __gc = function()
+        runs = runs + 1
+        list:clear()
+        for i = 1, 400 do list:add(one, i, nil, ("other"):rep(20)) end
+      end })
+      local before, records = runs, {}
+      while runs == before do records = list:records() end
+      for _, record in ipairs(records) do assert.equal(records[1].payload.v, record.payload.v) end
+    end
+  end)
+
   it("takes more fields than it has room for as a mistake", function()
     assert.is_string(failure(store.event_shape, "t", ("f "):rep(13)))
     assert.is_string(failure(store.event_shape))
