@@ -28,6 +28,11 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFL
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
 LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
+# The command has the whole Lua library in it, as lua5.4 has, where it comes as an archive, too: calls
+# into a shared one cost more. C modules find it there.
+LUA_FILE   = $(shell $(CC) -print-file-name=liblua5.4.a)
+LUA_WHOLE  = -Wl,--whole-archive $(LUA_FILE) -Wl,--no-whole-archive
+CMD_LIBS   = $(if $(findstring /,$(LUA_FILE)),$(LUA_WHOLE) $(filter-out -llua5.4,$(LDLIBS)),$(LDLIBS))
 
 C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
@@ -38,7 +43,7 @@ EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
 ABI       := 0
 # The cov build counts lines of Lua too.
 COVERAGE  := $(if $(filter cov,$(VARIANT)),$(OBJ)/spec/support/coverage.o)
-LDFLAGS_cov := -Wl,--wrap=luaL_newstate
+LDFLAGS_cov := -Wl,--wrap=lua_newstate
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 
 SHELL := /bin/bash
@@ -52,7 +57,7 @@ all: $(OUT)/harness-lua libraries ## build the command and the libraries
 $(OUT)/harness-lua: $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(COMMON) $(COVERAGE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(CMD_LIBS)
 
 $(OBJ)/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
@@ -151,6 +156,7 @@ $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 LDFLAGS_no_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 $(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
+$(OUT)/spec/embed/slab: engine/slab.c
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
 build/fuzz/libfuzzed.a: $(COMMON) $(OBJ)/sandbox/jail/code_frame.o
@@ -204,6 +210,11 @@ bench: ## what the targets ask for, measured beside its peers; one row: ROW=rela
 	$(PEERS) bench
 	$(BUILD)
 	@lua5.4 spec/bench/run.lua $(ROW)
+
+profile: ## where the instructions of a run go, by callgrind
+	$(SETUP) build bench
+	$(BUILD)
+	@lua5.4 spec/bench/profile.lua
 
 ROUNDS ?= 5
 soak: ## all specs ROUNDS=5 times with other random numbers, the first time with all counts in full; the fuzzers
@@ -263,5 +274,5 @@ help: ## this list
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 -include $(O_FILES:.o=.d) $(JAIL_O:.o=.d)
-.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
+.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench profile soak coverage format install \
         uninstall clean help

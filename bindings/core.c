@@ -145,7 +145,7 @@ static int task_open(lua_State *L) {
     return 2;
 }
 
-/* task_close(token, signal) */
+/* task_close(token, signal) -> was it aborted? */
 static int task_close(lua_State *L) {
     struct core *core = self(L);
     uint64_t token = (uint64_t)lua_tointeger(L, 1);
@@ -153,9 +153,11 @@ static int task_close(lua_State *L) {
     timer_stop(core->loop, &timers->sleep);
     timer_stop(core->loop, &timers->reap);
     timers->reap_due = false;
-    abort_free(signal_arg(L, core, 2));
+    struct abort_signal *signal = signal_arg(L, core, 2);
+    lua_pushboolean(L, signal && abort_fired(signal));
+    abort_free(signal);
     ready_slot_free(loop_ready(core->loop), token);
-    return 0;
+    return 1;
 }
 
 static void on_sleep_over(struct timer *timer, void *user) {

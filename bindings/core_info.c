@@ -64,16 +64,20 @@ static int wall_ms(lua_State *L) {
     return 1;
 }
 
+const char *core_timestamp(struct core *core, uint64_t ms) {
+    if (ms != core->stamp_ms || !core->stamp[0]) {
+        text_timestamp(ms, core->stamp);
+        core->stamp_ms = ms;
+    }
+    return core->stamp;
+}
+
 /* timestamp(ms?) -> ISO 8601 UTC with milliseconds; of now without an argument */
 static int timestamp(lua_State *L) {
     struct core *core = self(L);
     uint64_t ms =
         lua_isnoneornil(L, 1) ? loop_wall_ms(core->loop) : (uint64_t)luaL_checkinteger(L, 1);
-    if (ms != core->stamp_ms || !core->stamp[0]) {
-        text_timestamp(ms, core->stamp);
-        core->stamp_ms = ms;
-    }
-    lua_pushlstring(L, core->stamp, TEXT_TIMESTAMP_LEN);
+    lua_pushlstring(L, core_timestamp(core, ms), TEXT_TIMESTAMP_LEN);
     return 1;
 }
 

@@ -327,8 +327,8 @@ function M.define(t)
   local self = setmetatable({
     name = definition.name, definition = definition, storage = storage, logger = logger,
     telemetry = telemetries.new(telemetry),
-    keeps_content = definition.telemetry.store_content or false,
-    payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
+    event_shapes = events.shapes(definition.telemetry.store_content),
+    takes_event_lists = core.store.takes_event_lists(storage),
     sessions = setmetatable({}, { __mode = "v" }), open_sandboxes = {}, leaving = {}, live_runs = {}, shut_down = false,
   }, Harness)
   for _, one in ipairs(adapters_of(self)) do users[one] = (users[one] or 0) + 1 end
