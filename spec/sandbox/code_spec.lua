@@ -310,11 +310,11 @@ describe("a program", function()
       { "string.rep", "return #('x'):rep(1 << 30)", "memory", "not enough memory: a program may use 67108864 bytes" },
       { "string.rep of rep", "local s = 'x' while true do s = s:rep(10) end", "memory" },
       { "concatenation", "local s = 'x' while true do s = s .. s end", "memory" },
-      { "a table", "local t = {} while true do t[#t + 1] = #t end", "memory|cpu" },
+      { "a table", "local t = {} while true do t[#t + 1] = #t end", "memory" },
       { "table.concat", "local t = {} for i = 1, 1e4 do t[i] = ('x'):rep(1e4) end return #table.concat(t)",
-        "memory|cpu" },
-      { "strings", "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end", "memory|cpu" },
-      { "coroutines", "local t = {} for i = 1, 1e9 do t[i] = coroutine.create(print) end", "memory|cpu" },
+        "memory" },
+      { "strings", "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end", "memory" },
+      { "coroutines", "local t = {} for i = 1, 1e9 do t[i] = coroutine.create(print) end", "memory" },
       { "json.decode", "return #json.decode('[' .. ('{},'):rep(1e6) .. '1]')", "memory" },
       { "a result that fills the memory", "local t = {} for i = 1, 5e5 do t[i] = i end return t", "result" },
       { "recursion", DEEP .. "f()", "memory|error" },
@@ -329,7 +329,7 @@ describe("a program", function()
         "error", "loop" },
     } do
       it(case[1], function()
-        define { cpu_ms = 100 }
+        define { cpu_ms = (case[3] or ""):find "cpu" and 100 or 20000 }
         local before = os.time()
         local ok, err = pcall(run, case[2])
         assert.is_true(os.time() - before < 10, "it took too long")
@@ -370,12 +370,12 @@ describe("a program", function()
     }
     local directory <close> = command.directory { request = request .. "\n" }
     local before = os.time()
-    local result = process.run {
+    local ended = process.run {
       file = "sh", args = { "-c", "/proc/self/fd/3 code <request | true" }, cwd = directory.path,
       fds = { jail_program.hold() },
     }
     jail_program.release()
-    assert.same({ exit_code = 0, stdout = "", stderr = "" }, result)
+    assert.same({ exit_code = 0, stdout = "", stderr = "" }, ended)
     assert.is_true(os.time() - before < 20)
   end)
 
