@@ -50,7 +50,7 @@ void *code_alloc(void *ud, void *block, size_t old_size, size_t size) {
         code->memory -= old_size;
         return NULL;
     }
-    if (size > old_size && size - old_size > code->memory_max - code->memory) return NULL;
+    if (size > old_size && code->memory - old_size + size > code->memory_max) return NULL;
     void *moved = realloc(block, size);
     if (moved) code->memory = code->memory - old_size + size;
     return moved;

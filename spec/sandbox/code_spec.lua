@@ -64,24 +64,36 @@ describe("a program", function()
       "[]", "{}", "[[],{}]", '{"a":null}', "[null,1]", '{"":1,"A":2,"a":3}', '[1,1.0,"1"]',
     }
 
+    -- Runs the code with tools of which a answers one value after the other, as often as they are called.
+    local function with_values(code)
+      local next_one, inputs = 0, {}
+      return result(code:gsub("COUNT", #VALUES), function(calls)
+        local answers = {}
+        for i, call in ipairs(calls) do
+          if call.tool == "b" then
+            inputs[#inputs + 1] = json.encode(call.input.x)
+            answers[i] = {}
+          else
+            next_one = next_one % #VALUES + 1
+            answers[i] = { value = VALUES[next_one] }
+          end
+        end
+        return answers
+      end), inputs
+    end
+
     it("what a tool has answered, to the last bit", function()
-      for _, text in ipairs(VALUES) do
-        local function answer() return { { value = text } } end
-        assert.equal(text, result("return tools.a{}", answer))
-        assert.equal(('{"x":%s}'):format(text), result("return { x = tools.a{} }", answer))
-        assert.equal(('[%s]'):format(text), result("return parallel{ { tools.a } }", answer))
+      local all = "[" .. table.concat(VALUES, ",") .. "]"
+      assert.equal(all, (with_values "local t = {} for i = 1, COUNT do t[i] = tools.a() end return t"))
+      assert.equal(all, (with_values "local t = {} for i = 1, COUNT do t[i] = { tools.a } end return parallel(t)"))
+      for _, text in ipairs { "null", "9223372036854775807", "1.0", "[]", "{}", '"\\u0000"' } do
+        assert.equal(text, result("return tools.a{}", function() return { { value = text } } end))
       end
     end)
 
     it("to a tool what it was given", function()
-      for _, text in ipairs(VALUES) do
-        local seen
-        result("tools.a{ x = tools.b{} }", function(calls)
-          if calls[1].tool == "a" then seen = json.encode(calls[1].input) end
-          return { { value = text } }
-        end)
-        assert.equal(('{"x":%s}'):format(text), seen)
-      end
+      local _, inputs = with_values "for _ = 1, COUNT do tools.b{ x = tools.a() } end"
+      assert.same(VALUES, inputs)
     end)
 
     it("what Lua can hold of its own", function()
@@ -110,11 +122,23 @@ describe("a program", function()
         for i = 1, n do t[kind == 6 and i or "k" .. i] = random_value(depth + 1) end
         return kind == 6 and harness.array(t) or t
       end
-      for _ = 1, math.max(200 // FACTOR, 10) do
-        local text = json.encode(random_value(0))
-        local function answer() return { { value = text } } end
-        assert.equal(text, result("return tools.a{ x = 1 }", answer), "seed " .. seed)
+      local texts, next_one = {}, 0
+      for i = 1, math.max(400 // FACTOR, 40) do texts[i] = json.encode(random_value(0)) end
+      local function answer(calls)
+        if calls[1].tool == "b" then -- gets the value that a has given
+          assert.equal(('{"x":%s}'):format(texts[next_one]), json.encode(calls[1].input), "seed " .. seed)
+          return { {} }
+        end
+        next_one = next_one + 1
+        return { { value = texts[next_one] } }
       end
+      assert.equal("[" .. table.concat(texts, ",") .. "]", result(([[
+        local t = {}
+        for i = 1, %d do
+          t[i] = tools.a{}
+          tools.b{ x = t[i] }
+        end
+        return t]]):format(#texts), answer), "seed " .. seed)
     end)
   end)
 
