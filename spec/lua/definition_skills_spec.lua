@@ -139,9 +139,9 @@ describe("skills of a definition", function()
   end)
 
   it("need a sandbox: there is the default one", function()
-    local function sandbox_of(skills)
+    local function sandbox_of(ids)
       return definition.check(build {
-        skills = { pdf = at "pdf" }, agents = { helper = definitions.agent { run = print, skills = skills } },
+        skills = { pdf = at "pdf" }, agents = { helper = definitions.agent { run = print, skills = ids } },
       }).sandbox
     end
     assert.is_truthy(sandbox_of { "pdf" })
