@@ -13,7 +13,8 @@
  *     owner(path) -> { uid, gid } | nil, why
  *     find(program) -> path | nil                in PATH
  *     entries(path) -> { name, ... }             directories and files of a directory, in byte order
- *     make_root(root, tree, uid?, gid?) -> true | nil, why      see sandbox/jail_root.h
+ *     make_root(root, uid?, gid?) -> true | nil, why      see sandbox/jail_root.h
+ *     fill_tree(tree, uid?, gid?) -> true | nil, why
  *     place(root, tree, name) -> true | nil, why */
 #include <dirent.h>
 #include <errno.h>
@@ -221,14 +222,23 @@ static int entries(lua_State *L) {
     return 1;
 }
 
-static int make_root(lua_State *L) {
+typedef int (*prepare_fn)(const char *path, uid_t uid, gid_t gid, char why[JAIL_WHY_SIZE]);
+
+static int prepare(lua_State *L, prepare_fn fn) {
     char why[JAIL_WHY_SIZE];
-    uid_t uid = (uid_t)luaL_optinteger(L, 3, -1);
-    gid_t gid = (gid_t)luaL_optinteger(L, 4, -1);
-    if (jail_root_make(luaL_checkstring(L, 1), luaL_checkstring(L, 2), uid, gid, why) != 0)
-        return nothing(L, why);
+    uid_t uid = (uid_t)luaL_optinteger(L, 2, -1);
+    gid_t gid = (gid_t)luaL_optinteger(L, 3, -1);
+    if (fn(luaL_checkstring(L, 1), uid, gid, why) != 0) return nothing(L, why);
     lua_pushboolean(L, 1);
     return 1;
+}
+
+static int make_root(lua_State *L) {
+    return prepare(L, jail_root_make);
+}
+
+static int fill_tree(lua_State *L) {
+    return prepare(L, jail_root_fill_tree);
 }
 
 static int place(lua_State *L) {
@@ -249,9 +259,9 @@ static const luaL_Reg METHODS[] = {
 };
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"program", program},     {"text", text},   {"beneath", beneath}, {"machine", machine},
-    {"user", user},           {"owner", owner}, {"find", find},       {"entries", entries},
-    {"make_root", make_root}, {"place", place}, {NULL, NULL},
+    {"program", program},     {"text", text},           {"beneath", beneath}, {"machine", machine},
+    {"user", user},           {"owner", owner},         {"find", find},       {"entries", entries},
+    {"make_root", make_root}, {"fill_tree", fill_tree}, {"place", place},     {NULL, NULL},
 };
 
 int bind_jail(lua_State *L) {

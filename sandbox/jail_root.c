@@ -177,17 +177,25 @@ static int fill(const char *path, uid_t uid, gid_t gid, const char **what,
     return error;
 }
 
-int jail_root_make(const char *root, const char *tree, uid_t uid, gid_t gid,
-                   char why[JAIL_WHY_SIZE]) {
-    const char *what = "its directory";
-    int error = mkdir(root, 0755) == 0 && chmod(root, 0755) == 0 ? 0 : errno;
-    if (!error && uid != (uid_t)-1 && chown(root, uid, gid) != 0) error = errno;
-    if (!error) error = fill(root, uid, gid, &what, fill_root);
-    if (!error) error = fill(tree, uid, gid, &what, fill_tree);
+static int told(int error, const char *what, char why[JAIL_WHY_SIZE]) {
     if (error)
         snprintf(why, JAIL_WHY_SIZE, "the sandbox cannot be made ready for commands: %s: %s", what,
                  strerror(error));
     return error;
+}
+
+int jail_root_make(const char *root, uid_t uid, gid_t gid, char why[JAIL_WHY_SIZE]) {
+    const char *what = "its directory";
+    int error = mkdir(root, 0755) == 0 && chmod(root, 0755) == 0 ? 0 : errno;
+    if (!error && uid != (uid_t)-1 && chown(root, uid, gid) != 0) error = errno;
+    if (!error) error = fill(root, uid, gid, &what, fill_root);
+    return told(error, what, why);
+}
+
+int jail_root_fill_tree(const char *tree, uid_t uid, gid_t gid, char why[JAIL_WHY_SIZE]) {
+    const char *what = "its tree";
+    int error = fill(tree, uid, gid, &what, fill_tree);
+    return told(error, what, why);
 }
 
 /* A place of the kind that is wanted; one of another kind goes. */

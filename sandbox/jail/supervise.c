@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -37,39 +38,39 @@ static pid_t parent_of(pid_t pid) {
     return sscanf(after_name, ") %*c %d", &parent) == 1 ? parent : 0;
 }
 
-static int is_below(pid_t pid, pid_t top) {
+static bool is_below(pid_t pid, pid_t top) {
     for (int depth = 0; pid > 1 && depth < 4096; depth++) {
         pid = parent_of(pid);
-        if (pid == top) return 1;
+        if (pid == top) return true;
     }
-    return 0;
+    return false;
 }
 
-/* Signals every process below us; returns how many there were. */
-static int signal_descendants(int signum) {
+/* Signals every process below us. */
+static void signal_descendants(int signum) {
     DIR *processes = opendir("/proc");
-    if (!processes) return 0;
-    int count = 0;
+    if (!processes) return;
     pid_t self = getpid();
     for (struct dirent *entry; (entry = readdir(processes));) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid <= 1 || !is_below(pid, self)) continue;
-        kill(pid, signum);
-        count++;
+        if (pid > 1 && is_below(pid, self)) kill(pid, signum);
     }
     closedir(processes);
-    return count;
+}
+
+/* Reaps who has ended. False: there is no child left, so nobody can be orphaned any more either. */
+static bool reap_some(void) {
+    pid_t pid;
+    do pid = waitpid(-1, NULL, WNOHANG);
+    while (pid > 0 || (pid < 0 && errno == EINTR));
+    return pid == 0;
 }
 
 static void end_descendants(void) {
-    for (;;) {
+    while (reap_some()) {
         signal_descendants(SIGSTOP);
         signal_descendants(SIGKILL);
-        pid_t pid;
-        do pid = waitpid(-1, NULL, WNOHANG);
-        while (pid > 0 || (pid < 0 && errno == EINTR));
-        if (pid < 0) return; /* ECHILD: none is left, and none can be orphaned any more */
-        usleep(1000);
+        usleep(500);
     }
 }
 

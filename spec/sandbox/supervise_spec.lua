@@ -69,7 +69,7 @@ describe("a supervised program", function()
   end)
 
   it("that does not exist is an error", function()
-    local p <close> = process.spawn { file = "no-such-program", supervised = true }
+    local p <close> = process.spawn { file = "no-such-program", env = { PATH = "/usr/bin" }, supervised = true }
     local err = failure(p.wait, p)
     assert.same({ "PROCESS_ERROR", "spawn" }, { err.code, err.meta.reason })
     assert.matches("cannot start no%-such%-program: No such file", err.message)

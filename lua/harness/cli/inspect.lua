@@ -1,4 +1,4 @@
---- harness-lua inspect FILE: what a harness defines.
+--- harness-lua inspect FILE: what a harness defines, and what isolation its sandbox has on this machine.
 
 local commands = require "harness.cli.command"
 local json = require "harness.json"
@@ -6,7 +6,7 @@ local load_file = require "harness.cli.load"
 
 local USAGE <const> = [=[
 usage: %s inspect FILE [--json]
-  FILE returns a harness
+  FILE returns a harness; the isolation of its sandbox is tried
   --json            the same as JSON, with everything that is known
 ]=]
 

@@ -38,15 +38,30 @@ local function fs_failed(why)
   errors.raise("SANDBOX_ERROR", why, { reason = "fs_failed" })
 end
 
+local function prepare(self, fn, path)
+  local user = self.sandbox.user
+  local ok, why
+  if user.switched then ok, why = fn(path, user.uid, user.gid) else ok, why = fn(path) end
+  if not ok then fs_failed(why) end
+end
+
 -- The / of commands, beside the tree; made before the first one.
 local function make_root(self, host)
-  local user = self.sandbox.user
-  local uid, gid = user.switched and user.uid or nil, user.switched and user.gid or nil
   local root = host.private:match "^(.*)/[^/]*$" .. "/root"
-  local ok, why = core.jail.make_root(root, host.private, uid, gid)
-  if not ok then fs_failed(why) end
+  prepare(self, core.jail.make_root, root)
   jail_program.hold()
   self.root, self.etc = root, bwrap.public_of(root)
+end
+
+-- The names at the top of the tree, with those that commands need: file calls may have removed them.
+local function top_names(self, private)
+  local names, needed = core.jail.entries(private), 0
+  for _, name in ipairs(names) do
+    if name == "tmp" or name == "home" or name == "workspace" then needed = needed + 1 end
+  end
+  if needed == 3 then return names end
+  prepare(self, core.jail.fill_tree, private)
+  return core.jail.entries(private)
 end
 
 -- Where things are, on the host, and where they go.
@@ -54,7 +69,7 @@ local function places(self)
   if self.closed then closed_error() end
   local host = self[1]:host(true)
   if not self.root then make_root(self, host) end
-  host.root, host.etc, host.entries = self.root, self.etc, core.jail.entries(host.private)
+  host.root, host.etc, host.entries = self.root, self.etc, top_names(self, host.private)
   for _, name in ipairs(host.entries) do
     if not bwrap.is_system_name(name) then
       local ok, why = core.jail.place(self.root, host.private, name)

@@ -14,6 +14,7 @@ local FIELDS <const> = { quota_bytes = { options.quota } }
 ---@class harness.Sandbox
 ---@field id string
 ---@field capabilities string[]
+---@field isolation? fun(self): harness.Isolation what stands between its commands and the machine; bash{} only
 ---@field open fun(self, request: { session_id?: string, run_id?: string, signal?: table }): harness.SandboxSession
 
 ---@param given? harness.MemorySandboxOptions
