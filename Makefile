@@ -23,11 +23,16 @@ CFLAGS_fuzz   := -O1 -g -fsanitize=fuzzer-no-link,address,undefined $(TRAP) -w
 FLAGS = $(CFLAGS_$(VARIANT)) $(CFLAGS)
 
 # Asked once, and only when something is compiled: `make test` may have to install pkg-config first.
-PKGS       := lua5.4 libuv libcjson libpcre2-8
+PKGS       := lua5.4 libuv libcjson libpcre2-8 yaml-0.1
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -fno-plt -fvisibility=hidden $(PKG_CFLAGS) $(FLAGS)
 LDLIBS     = $(PKG_LIBS) -ldl -lm -lpthread
+# The command has the whole Lua library in it, as lua5.4 has, where it comes as an archive, too: calls
+# into a shared one cost more. C modules find it there.
+LUA_FILE   = $(shell $(CC) -print-file-name=liblua5.4.a)
+LUA_WHOLE  = -Wl,--whole-archive $(LUA_FILE) -Wl,--no-whole-archive
+CMD_LIBS   = $(if $(findstring /,$(LUA_FILE)),$(LUA_WHOLE) $(filter-out -llua5.4,$(LDLIBS)),$(LDLIBS))
 
 C_FILES   := $(wildcard engine/*.c bindings/*.c sandbox/*.c)
 O_FILES   := $(C_FILES:%.c=$(OBJ)/%.o)
@@ -38,7 +43,7 @@ EMBEDDING := $(filter $(OBJ)/bindings/embed%,$(O_FILES)) $(COMMON)
 ABI       := 0
 # The cov build counts lines of Lua too.
 COVERAGE  := $(if $(filter cov,$(VARIANT)),$(OBJ)/spec/support/coverage.o)
-LDFLAGS_cov := -Wl,--wrap=luaL_newstate
+LDFLAGS_cov := -Wl,--wrap=lua_newstate
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 
 SHELL := /bin/bash
@@ -52,7 +57,7 @@ all: $(OUT)/harness-lua libraries ## build the command and the libraries
 $(OUT)/harness-lua: $(OBJ)/bindings/main.o $(OBJ)/bindings/line_editor.o $(COMMON) $(COVERAGE)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) $(LDFLAGS_$(VARIANT)) -Wl,-E -Wl,--as-needed -o $@ $^ $(CMD_LIBS)
 
 $(OBJ)/%.o: %.c Makefile | packages
 	@mkdir -p $(@D)
@@ -67,22 +72,23 @@ $(OBJ)/modules_data.o: bindings/embed.sh bindings/modules.h $(EMBEDDED) | packag
 	$(Q)sh bindings/embed.sh $(EMBEDDED) > $(OBJ)/modules_data.c
 	$(Q)$(CC) $(ALL_CFLAGS) -Ibindings -c -o $@ $(OBJ)/modules_data.c
 
-# harness-jail, a program of its own without anything of the engine's; the library holds it as bytes
-# (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so without
-# sanitizers, whose runtimes are not for such programs.
-JAIL_C      := $(wildcard sandbox/jail/*.c)
-JAIL_O      := $(JAIL_C:%.c=$(OBJ)/%.o)
+# harness-jail, a program of its own without anything of the engine's but the JSON codec; the library
+# holds it as bytes (sandbox/jail_image.h). Static, since it runs where none of our libraries may be; so
+# without sanitizers, whose runtimes are not for such programs.
+JAIL_C      := $(wildcard sandbox/jail/*.c) $(wildcard bindings/json*.c) engine/buf.c
+JAIL_O      := $(JAIL_C:%.c=$(OBJ)/jail/%.o)
 JAIL_PKGS   := libseccomp lua5.4
 JAIL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) -O2 -ffunction-sections $(if $(filter strict,$(VARIANT)),-Werror) \
   $(if $(filter fuzz,$(VARIANT)),-w) -I$(OBJ)/sandbox/jail $(shell pkg-config --cflags $(JAIL_PKGS))
 
-# The seccomp filter is compiled here, not at each start.
-$(OBJ)/sandbox/jail/filter_data.h: sandbox/jail/filter/rules.c Makefile | packages
+# The seccomp filters are compiled here, not at each start.
+JAIL_FILTERS := $(OBJ)/sandbox/jail/filter_data.h $(OBJ)/sandbox/jail/code_filter_data.h
+$(JAIL_FILTERS): $(OBJ)/sandbox/jail/%filter_data.h: sandbox/jail/filter/%rules.c sandbox/jail/filter/compile.h Makefile | packages
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(JAIL_CFLAGS) -o $(OBJ)/jail-filter $< $(shell pkg-config --libs libseccomp)
-	$(Q)$(OBJ)/jail-filter > $@.new && mv $@.new $@
+	$(Q)$(CC) $(JAIL_CFLAGS) -o $(@:.h=) $< $(shell pkg-config --libs libseccomp)
+	$(Q)$(@:.h=) > $@.new && mv $@.new $@
 
-$(JAIL_O): $(OBJ)/%.o: %.c $(OBJ)/sandbox/jail/filter_data.h Makefile | packages
+$(JAIL_O): $(OBJ)/jail/%.o: %.c $(JAIL_FILTERS) Makefile | packages
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(JAIL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -128,7 +134,7 @@ $(OUT)/harness.pc: bindings/harness.pc.in bindings/bindings.h
 
 # C programs that embed the engine, for specs and as examples.
 PROGRAMS := $(patsubst %.c,$(OUT)/%,$(wildcard spec/embed/*.c examples/*.c))
-programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe
+programs: $(PROGRAMS) $(OUT)/spec/sandbox/probe $(OUT)/spec/sandbox/code_probe
 	@:
 
 # Runs inside of sandboxes, where nothing of ours is.
@@ -137,6 +143,12 @@ $(OUT)/spec/sandbox/probe: spec/sandbox/probe.c
 	$(if $(V),,@echo "  CC $@")
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(if $(filter strict,$(VARIANT)),-Werror) -O1 -static -o $@ $<
 
+# Under the limits of harness-jail code.
+$(OUT)/spec/sandbox/code_probe: spec/sandbox/code_probe.c $(OBJ)/jail/sandbox/jail/code_limits.o sandbox/jail/code.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) $(JAIL_CFLAGS) -static -o $@ $(filter-out %.h,$^) $(shell pkg-config --static --libs lua5.4)
+
 $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $@")
@@ -144,9 +156,10 @@ $(OUT)/spec/embed/% $(OUT)/examples/%: $(OUT)/libharness.a
 LDFLAGS_no_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 $(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
+$(OUT)/spec/embed/slab: engine/slab.c
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
-build/fuzz/libfuzzed.a: $(COMMON)
+build/fuzz/libfuzzed.a: $(COMMON) $(OBJ)/sandbox/jail/code_frame.o
 	@mkdir -p $(@D) && rm -f $@
 	$(Q)ar rcs $@ $^
 
@@ -197,6 +210,11 @@ bench: ## what the targets ask for, measured beside its peers; one row: ROW=rela
 	$(PEERS) bench
 	$(BUILD)
 	@lua5.4 spec/bench/run.lua $(ROW)
+
+profile: ## where the instructions of a run go, by callgrind
+	$(SETUP) build bench
+	$(BUILD)
+	@lua5.4 spec/bench/profile.lua
 
 ROUNDS ?= 5
 soak: ## all specs ROUNDS=5 times with other random numbers, the first time with all counts in full; the fuzzers
@@ -256,5 +274,5 @@ help: ## this list
 	  awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 -include $(O_FILES:.o=.d) $(JAIL_O:.o=.d)
-.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench soak coverage format install \
+.PHONY: install-rock all libraries programs test-tsan packages demo test test-asan fuzz run-fuzzers check bench profile soak coverage format install \
         uninstall clean help

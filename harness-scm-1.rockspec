@@ -14,6 +14,7 @@ dependencies = { "lua ~> 5.4" }
 external_dependencies = {
   LIBUV = { header = "uv.h" },
   CJSON = { header = "cjson/cJSON.h" },
+  YAML = { header = "yaml.h" },
 }
 build = {
   type = "make",

@@ -30,6 +30,7 @@ struct http_client;
 struct http_driver;
 struct process_starter;
 struct task_timers;
+struct ulid;
 
 /* What a host may want otherwise (harness.h). Set before harness.core is opened; outlives the state. */
 struct core_host {
@@ -62,6 +63,12 @@ struct core {
 /* The core of this state; raises if harness.core has not been opened. */
 struct core *core_get(lua_State *L);
 
+/* The time as text (text.h), valid until the next call. */
+const char *core_timestamp(struct core *core, uint64_t ms);
+
+/* Pushes the userdata that owns the engine's generator of ids, and returns the generator. */
+struct ulid *ulid_push_generator(lua_State *L);
+
 struct waiter {
     struct loop *loop;
     uint64_t token; /* 0: nobody waits */
@@ -84,6 +91,16 @@ int bind_raise(lua_State *L, const char *code, const char *format, ...)
  * of it is indexed by, and no way for scripts to get hold of it. */
 void bind_class(lua_State *L, const char *name, const luaL_Reg *methods);
 
+/* The userdata at index if its metatable is that upvalue of the running function, else NULL: for
+ * what is called so often that luaL_checkudata, which looks the class up by name, is too slow. */
+static inline void *bind_object(lua_State *L, int index, int upvalue) {
+    void *object = lua_touserdata(L, index);
+    if (!object || !lua_getmetatable(L, index)) return NULL;
+    bool same = lua_rawequal(L, -1, lua_upvalueindex(upvalue));
+    lua_pop(L, 1);
+    return same ? object : NULL;
+}
+
 /* Functions of core_info.c, with the core as upvalue. */
 extern const luaL_Reg CORE_INFO[];
 
@@ -101,6 +118,8 @@ int bind_jail(lua_State *L);
 int bind_ulid(lua_State *L);
 int bind_text(lua_State *L);
 int bind_sha256(lua_State *L);
+int bind_yaml(lua_State *L);
+int bind_folder(lua_State *L);
 int bind_sandbox(lua_State *L);
 
 /* The descriptor of an anonymous file (jail.c) on the stack, which keeps it; raises when it is none,

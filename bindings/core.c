@@ -102,9 +102,9 @@ static struct abort_signal *signal_arg(lua_State *L, struct core *core, int arg)
 
 /* A scope's name lives as long as the state: signals keep the pointer only. */
 static const char *scope_arg(lua_State *L, int arg) {
-    static const char *const SCOPES[] = {"run",         "model",  "tool",      "sandbox",
-                                         "sandbox_run", "memory", "workspace", "task",
-                                         "workflow",    "agent",  "http",      NULL};
+    static const char *const SCOPES[] = {"run",    "model",     "tool",  "sandbox", "sandbox_run",
+                                         "memory", "workspace", "skill", "task",    "workflow",
+                                         "agent",  "http",      NULL};
     return SCOPES[luaL_checkoption(L, arg, "task", SCOPES)];
 }
 
@@ -145,7 +145,7 @@ static int task_open(lua_State *L) {
     return 2;
 }
 
-/* task_close(token, signal) */
+/* task_close(token, signal) -> was it aborted? */
 static int task_close(lua_State *L) {
     struct core *core = self(L);
     uint64_t token = (uint64_t)lua_tointeger(L, 1);
@@ -153,9 +153,11 @@ static int task_close(lua_State *L) {
     timer_stop(core->loop, &timers->sleep);
     timer_stop(core->loop, &timers->reap);
     timers->reap_due = false;
-    abort_free(signal_arg(L, core, 2));
+    struct abort_signal *signal = signal_arg(L, core, 2);
+    lua_pushboolean(L, signal && abort_fired(signal));
+    abort_free(signal);
     ready_slot_free(loop_ready(core->loop), token);
-    return 0;
+    return 1;
 }
 
 static void on_sleep_over(struct timer *timer, void *user) {
@@ -478,11 +480,23 @@ static const luaL_Reg FUNCTIONS[] = {
 };
 
 static const luaL_Reg PARTS[] = {
-    {"json", bind_json},   {"schema", bind_schema},   {"glob", bind_glob},
-    {"grep", bind_grep},   {"relay", bind_relay},     {"ulid", bind_ulid},
-    {"sse", bind_sse},     {"http", bind_http},       {"process", bind_process},
-    {"store", bind_store}, {"text", bind_text},       {"sha256", bind_sha256},
-    {"jail", bind_jail},   {"sandbox", bind_sandbox}, {NULL, NULL},
+    {"json", bind_json},
+    {"schema", bind_schema},
+    {"glob", bind_glob},
+    {"grep", bind_grep},
+    {"relay", bind_relay},
+    {"ulid", bind_ulid},
+    {"sse", bind_sse},
+    {"http", bind_http},
+    {"process", bind_process},
+    {"store", bind_store},
+    {"text", bind_text},
+    {"sha256", bind_sha256},
+    {"yaml", bind_yaml},
+    {"folder", bind_folder},
+    {"jail", bind_jail},
+    {"sandbox", bind_sandbox},
+    {NULL, NULL},
 };
 
 static int core_gc(lua_State *L) {

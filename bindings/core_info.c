@@ -5,6 +5,7 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <unistd.h>
+#include <yaml.h>
 
 #include "../engine/pcre2_api.h"
 #include "text.h"
@@ -28,11 +29,11 @@ static void pcre2_version(char *text, size_t size) {
     snprintf(text, size, "%s", version);
 }
 
-/* versions() -> {harness, lua, libuv, cjson, pcre2} */
+/* versions() -> {harness, lua, libuv, cjson, pcre2, yaml} */
 static int versions(lua_State *L) {
     char pcre2[64];
     pcre2_version(pcre2, sizeof pcre2);
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     lua_pushliteral(L, HARNESS_VERSION);
     lua_setfield(L, -2, "harness");
     lua_pushliteral(L, LUA_RELEASE);
@@ -43,6 +44,8 @@ static int versions(lua_State *L) {
     lua_setfield(L, -2, "cjson");
     lua_pushstring(L, pcre2);
     lua_setfield(L, -2, "pcre2");
+    lua_pushstring(L, yaml_get_version_string());
+    lua_setfield(L, -2, "yaml");
     return 1;
 }
 
@@ -61,16 +64,20 @@ static int wall_ms(lua_State *L) {
     return 1;
 }
 
+const char *core_timestamp(struct core *core, uint64_t ms) {
+    if (ms != core->stamp_ms || !core->stamp[0]) {
+        text_timestamp(ms, core->stamp);
+        core->stamp_ms = ms;
+    }
+    return core->stamp;
+}
+
 /* timestamp(ms?) -> ISO 8601 UTC with milliseconds; of now without an argument */
 static int timestamp(lua_State *L) {
     struct core *core = self(L);
     uint64_t ms =
         lua_isnoneornil(L, 1) ? loop_wall_ms(core->loop) : (uint64_t)luaL_checkinteger(L, 1);
-    if (ms != core->stamp_ms || !core->stamp[0]) {
-        text_timestamp(ms, core->stamp);
-        core->stamp_ms = ms;
-    }
-    lua_pushlstring(L, core->stamp, TEXT_TIMESTAMP_LEN);
+    lua_pushlstring(L, core_timestamp(core, ms), TEXT_TIMESTAMP_LEN);
     return 1;
 }
 

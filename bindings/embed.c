@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../engine/slab.h"
 #include "modules.h"
 
 static const char HOST_TABLE = 0; /* address: registry key of lua/harness/host.lua */
@@ -144,14 +145,6 @@ int embed_protected(harness_engine *engine, lua_CFunction fn, void *argument,
 }
 
 /* ---- memory -------------------------------------------------------------------------------- */
-
-static void *plain_allocate(void *user, void *block, size_t old_size, size_t new_size) {
-    (void)user;
-    (void)old_size;
-    if (new_size) return realloc(block, new_size);
-    free(block);
-    return NULL;
-}
 
 /* What a script's task may have: less than all, so that the scheduler can end it and tell of its error. */
 static size_t limit_now(const struct embed_memory *memory) {
@@ -296,19 +289,31 @@ static void engine_free_memory(harness_engine *engine) {
     embed_drop_posts(engine);
     pthread_mutex_destroy(&engine->post_lock);
     memory.allocate(memory.user, engine, sizeof *engine, 0);
+    slabs_free(memory.own);
+}
+
+/* Where the engine's memory comes from; without an allocate function: there is none. */
+static struct embed_memory memory_of(const harness_options *options) {
+    if (options->allocate)
+        return (struct embed_memory){.allocate = options->allocate, .user = options->allocate_user};
+    struct slabs *own = slabs_new();
+    return (struct embed_memory){.allocate = own ? slabs_allocate : NULL, .user = own, .own = own};
 }
 
 harness_engine *harness_new(const harness_options *given, harness_error *error) {
     harness_options options;
     if (!copy_options(&options, given, error)) return NULL;
-    harness_allocate_fn allocate = options.allocate ? options.allocate : plain_allocate;
-    harness_engine *engine = allocate(options.allocate_user, NULL, 0, sizeof *engine);
+    struct embed_memory memory = memory_of(&options);
+    harness_engine *engine =
+        memory.allocate ? memory.allocate(memory.user, NULL, 0, sizeof *engine) : NULL;
     if (!engine) {
+        slabs_free(memory.own);
         no_memory(error);
         return NULL;
     }
-    *engine = (harness_engine){.memory = {.allocate = allocate,
-                                          .user = options.allocate_user,
+    *engine = (harness_engine){.memory = {.allocate = memory.allocate,
+                                          .user = memory.user,
+                                          .own = memory.own,
                                           .now = sizeof *engine,
                                           .limit = options.memory_limit}};
     engine->log = options.log;

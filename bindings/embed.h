@@ -17,6 +17,7 @@ enum { RUN_QUARANTINE = 1024 }; /* released handles that are still recognised */
 /* Memory that is counted and limited: what Lua allocates, and our handles. */
 struct embed_memory {
     harness_allocate_fn allocate;
+    struct slabs *own; /* NULL: the host gave an allocator */
     void *user;
     size_t now;
     size_t peak;

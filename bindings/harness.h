@@ -115,7 +115,7 @@ struct harness_process;
 
 typedef struct harness_options {
     size_t size;
-    harness_allocate_fn allocate; /* NULL: malloc */
+    harness_allocate_fn allocate; /* NULL: its own, on malloc and mmap */
     void *allocate_user;
     size_t
         memory_limit;   /* bytes that Lua may hold; 0: none. Reaching it is an error, not a crash */

@@ -37,7 +37,8 @@ static void on_news(void *user) {
 }
 
 static struct lua_transfer *check_transfer(lua_State *L) {
-    struct lua_transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
+    struct lua_transfer *transfer = bind_object(L, 1, 1);
+    if (!transfer) transfer = luaL_checkudata(L, 1, TRANSFER); /* raises with the right words */
     if (!transfer->http) luaL_error(L, "this HTTP response was closed");
     return transfer;
 }
@@ -358,6 +359,10 @@ static const luaL_Reg FUNCTIONS[] = {
 
 int bind_http(lua_State *L) {
     bind_class(L, TRANSFER, METHODS);
+    luaL_getmetatable(L, TRANSFER);
+    lua_pushvalue(L, -1);
+    luaL_setfuncs(L, METHODS, 1); /* once more, with the class for check_transfer */
+    lua_pop(L, 1);
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

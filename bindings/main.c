@@ -18,6 +18,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "../engine/slab.h"
 #include "bindings.h"
 #include "line_editor.h"
 #include "modules.h"
@@ -215,6 +216,11 @@ static bool ignores_environment(char **argv) {
     return false;
 }
 
+struct warnings {
+    bool on;
+    bool in_the_middle; /* of a message that is given in pieces */
+};
+
 /* start(argc, argv) -> exit status */
 static int start(lua_State *L) {
     int argc = (int)lua_tointeger(L, 1);
@@ -239,14 +245,31 @@ static int start(lua_State *L) {
     return 1;
 }
 
+/* What the function `warn` of Lua does, as in lua5.4: nothing until warn "@on". */
+static void on_warning(void *user, const char *message, int to_continue) {
+    struct warnings *warnings = user;
+    if (!warnings->in_the_middle && !to_continue && message[0] == '@') {
+        if (strcmp(message, "@on") == 0) warnings->on = true;
+        if (strcmp(message, "@off") == 0) warnings->on = false;
+        return;
+    }
+    if (warnings->on)
+        fprintf(stderr, "%s%s%s", warnings->in_the_middle ? "" : "Lua warning: ", message,
+                to_continue ? "" : "\n");
+    warnings->in_the_middle = to_continue;
+}
+
 int main(int argc, char **argv) {
     const char *name = argc > 0 ? argv[0] : "harness-lua";
     occupy_standard_streams();
-    lua_State *L = luaL_newstate();
+    struct warnings warnings = {0};
+    struct slabs *memory = slabs_new();
+    lua_State *L = memory ? lua_newstate(slabs_allocate, memory) : NULL;
     if (!L) {
         fprintf(stderr, "%s: not enough memory\n", name);
         return EXIT_FAILURE;
     }
+    lua_setwarnf(L, on_warning, &warnings);
     handle_unless_ignored(SIGINT, on_interrupt);
     handle(SIGALRM, on_alarm);
     handle_unless_ignored(SIGPIPE, on_broken_pipe);
@@ -258,5 +281,6 @@ int main(int argc, char **argv) {
     if (failed) fprintf(stderr, "%s: %s\n", name, luaL_tolstring(L, -1, NULL));
     the_core = NULL;
     lua_close(L);
+    slabs_free(memory);
     return status;
 }

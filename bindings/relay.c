@@ -45,14 +45,9 @@ struct queue {
 };
 
 static struct queue *check_queue(lua_State *L) {
-    struct queue *q = lua_touserdata(L, 1);
-    if (q && lua_getmetatable(L, 1)) {
-        bool same = lua_rawequal(L, -1, lua_upvalueindex(UP_CLASS));
-        lua_pop(L, 1);
-        if (same) return q;
-    }
-    luaL_checkudata(L, 1, CLASS); /* raises with the right words */
-    return NULL;
+    struct queue *q = bind_object(L, 1, UP_CLASS);
+    if (!q) luaL_checkudata(L, 1, CLASS); /* raises with the right words */
+    return q;
 }
 
 static bool is_name(struct name name, const char *at, size_t len) {

@@ -272,7 +272,9 @@ static int l_append_events(lua_State *L) {
     struct job *job = job_begin(L, STORE_APPEND_EVENTS);
     struct store_str said = {0};
     job->call.id = job_text_arg(L, job, 2, "run_id");
-    size_t count = job_read_list(L, job, 3, "events", &job->types->event, &said);
+    size_t count;
+    if (!job_read_events(L, job, 3, &count))
+        count = job_read_list(L, job, 3, "events", &job->types->event, &said);
     job_settle_list(job, &job->types->event, count);
     text_settle(job, &said);
     job->list = "events";
@@ -448,6 +450,12 @@ static int new_memory(lua_State *L) {
     return 1;
 }
 
+/* takes_event_lists(storage) -> boolean: is it one of ours, which take a list of events as it is? */
+static int takes_event_lists(lua_State *L) {
+    lua_pushboolean(L, luaL_testudata(L, 1, METATABLE) != NULL);
+    return 1;
+}
+
 static int usage(lua_State *L) {
     const struct store_box *box = box_at(L, 1);
     lua_createtable(L, 0, 2);
@@ -468,9 +476,8 @@ static int fail_allocation(lua_State *L) {
 }
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"memory", new_memory},
-    {"usage", usage},
-    {"fail_allocation", fail_allocation},
+    {"memory", new_memory}, {"takes_event_lists", takes_event_lists},
+    {"usage", usage},       {"fail_allocation", fail_allocation},
     {NULL, NULL},
 };
 
@@ -486,5 +493,6 @@ int bind_store(lua_State *L) {
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     luaL_newlib(L, FUNCTIONS);
+    event_list_open(L);
     return 1;
 }

@@ -79,12 +79,14 @@ const struct record_types *record_types_get(lua_State *L);
 
 struct store_str text_mark(size_t offset, size_t len);
 void text_settle(const struct job *job, struct store_str *text);
-/* Where n more bytes of text may be written; whoever writes them adds to text.len. */
-char *job_text_room(lua_State *L, struct job *job, size_t n);
+/* Where n more bytes of text may be written; whoever writes them adds to text->len. */
+char *text_room(lua_State *L, struct buf *text, size_t n);
 /* A string argument, borrowed from the Lua stack. */
 struct store_str job_text_arg(lua_State *L, const struct job *job, int arg, const char *name);
-/* Appends the JSON of the value at index to job->text and marks it (store_json.c). Raises the
- * VALIDATION_ERROR of json_encode for what JSON cannot hold. */
+/* Appends the JSON of the value at index to text (store_json.c). Raises the VALIDATION_ERROR of
+ * json_encode for what JSON cannot hold. */
+void text_put_json(lua_State *L, struct buf *text, int index);
+/* The same to job->text, marked. */
 struct store_str job_read_json(lua_State *L, struct job *job, int index);
 
 /* The record at index as a row of that type, its texts marked. What the records of one call say of
@@ -111,6 +113,15 @@ int64_t job_read_integer(lua_State *L, const struct job *job, int index, const c
 int64_t job_read_word(lua_State *L, const struct job *job, int index, const char *field,
                       int64_t (*of)(struct store_str), const char *allowed);
 extern const char STORE_STATUSES[];
+
+/* ---- A run's events (event_list.c) ---- */
+
+/* Adds event_shape and event_list to the table on top of the stack. */
+void event_list_open(lua_State *L);
+/* The list of events at index into job->rows, and how many they are; false: there is none. */
+bool job_read_events(lua_State *L, struct job *job, int index, size_t *count);
+/* The same for a list of one. */
+bool job_read_event(lua_State *L, struct job *job, int index, struct store_event *row);
 
 /* ---- Lua to C, options (store_options.c) ---- */
 

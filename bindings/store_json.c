@@ -89,7 +89,7 @@ static char *put_member(char *to, const struct member *member) {
     return member->number ? put(to, "true", 4) : put(to, "false", 5);
 }
 
-static bool write_object(lua_State *L, struct job *job, int table) {
+static bool write_object(lua_State *L, struct buf *text, int table) {
     struct member members[MEMBERS_MAX];
     if (lua_getmetatable(L, table)) {
         lua_pop(L, 1);
@@ -101,32 +101,45 @@ static bool write_object(lua_State *L, struct job *job, int table) {
     for (int i = 0; i < count; i++) {
         room += members[i].key_len + members[i].len + JSON_NUMBER_SIZE + 6;
     }
-    char *start = job_text_room(L, job, room), *to = start;
+    char *start = text_room(L, text, room), *to = start;
     *to++ = '{';
     for (int i = 0; i < count; i++) {
         if (i > 0) *to++ = ',';
         to = put_member(to, &members[i]);
     }
     *to++ = '}';
-    job->text.len += (size_t)(to - start);
+    text->len += (size_t)(to - start);
     return true;
 }
 
-static bool write_string(lua_State *L, struct job *job, int index) {
+static bool write_string(lua_State *L, struct buf *text, int index) {
     size_t len;
     const char *bytes = lua_tolstring(L, index, &len);
     if (!is_plain(bytes, len)) return false;
-    char *start = job_text_room(L, job, len + 2);
-    job->text.len += (size_t)(put_quoted(start, bytes, len) - start);
+    char *start = text_room(L, text, len + 2);
+    text->len += (size_t)(put_quoted(start, bytes, len) - start);
     return true;
+}
+
+static bool write_number(lua_State *L, struct buf *text, int index) {
+    if (!lua_isinteger(L, index)) return false;
+    text->len += json_format_integer(text_room(L, text, JSON_NUMBER_SIZE), lua_tointeger(L, index));
+    return true;
+}
+
+void text_put_json(lua_State *L, struct buf *text, int index) {
+    bool done = false;
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING: done = write_string(L, text, index); break;
+    case LUA_TTABLE: done = write_object(L, text, lua_absindex(L, index)); break;
+    case LUA_TNUMBER: done = write_number(L, text, index); break;
+    default: break;
+    }
+    if (!done) json_encode(L, index, text, NULL);
 }
 
 struct store_str job_read_json(lua_State *L, struct job *job, int index) {
     size_t offset = job->text.len;
-    int type = lua_type(L, index);
-    bool done = false;
-    if (type == LUA_TSTRING) done = write_string(L, job, index);
-    if (type == LUA_TTABLE) done = write_object(L, job, lua_absindex(L, index));
-    if (!done) json_encode(L, index, &job->text, NULL);
+    text_put_json(L, &job->text, index);
     return text_mark(offset, job->text.len - offset);
 }

@@ -62,7 +62,8 @@ static void read_finish_record(lua_State *L, struct job *job, const char *name, 
         finish->session = &job->session;
     } else {
         struct store_str said = {0};
-        job_read_record(L, job, index, &job->types->event, &job->event, &said);
+        if (!job_read_event(L, job, index, &job->event))
+            job_read_record(L, job, index, &job->types->event, &job->event, &said);
         text_settle(job, &said);
         job_check_owner(L, job, &job->types->event, said);
         finish->event = &job->event;

@@ -73,8 +73,7 @@ void text_settle(const struct job *job, struct store_str *text) {
     if (text->data) text->data = job->text.data + ((uintptr_t)text->data - 1);
 }
 
-char *job_text_room(lua_State *L, struct job *job, size_t n) {
-    struct buf *text = &job->text;
+char *text_room(lua_State *L, struct buf *text, size_t n) {
     if (n >= text->cap - text->len && buf_reserve(text, n) != BUF_OK) {
         luaL_error(L, "not enough memory");
     }
@@ -83,7 +82,7 @@ char *job_text_room(lua_State *L, struct job *job, size_t n) {
 
 static struct store_str add_text(lua_State *L, struct job *job, const char *bytes, size_t len) {
     size_t offset = job->text.len;
-    memcpy(job_text_room(L, job, len), bytes, len);
+    memcpy(text_room(L, &job->text, len), bytes, len);
     job->text.len += len;
     return text_mark(offset, len);
 }

@@ -127,6 +127,13 @@ static int l_generator(lua_State *L) {
     return 1;
 }
 
+static const char ENGINE_KEY = 0; /* address: registry key of the engine's generator */
+
+struct ulid *ulid_push_generator(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &ENGINE_KEY);
+    return &((struct generator *)lua_touserdata(L, -1))->ulid;
+}
+
 int bind_ulid(lua_State *L) {
     static const luaL_Reg ENGINE[] = {{"next", l_next}, {"at", l_at}, {NULL, NULL}};
     static const luaL_Reg METHODS[] = {{"next", l_own_next}, {"at", l_own_at}, {NULL, NULL}};
@@ -135,6 +142,8 @@ int bind_ulid(lua_State *L) {
     lua_pushcfunction(L, l_generator);
     lua_setfield(L, -2, "generator");
     new_generator(L, NULL);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &ENGINE_KEY);
     luaL_setfuncs(L, ENGINE, 1);
     return 1;
 }

@@ -84,6 +84,14 @@ local function over_budget(state)
   end
 end
 
+-- More tool calls than the budget allows, as a failure.
+local function over_calls(state)
+  local most = state.budget and state.budget.max_tool_calls
+  if not most or state.tool_calls <= most then return nil end
+  return fail(state, "max_tool_calls", most,
+    ("the model asks for %d tool calls in all; the budget allows %d"):format(state.tool_calls, most))
+end
+
 local MODEL <const> = { type = "model" }
 local WAIT <const> = { type = "wait" }
 
@@ -98,11 +106,8 @@ function M.next(state)
   if state.open > 0 then
     local calls, from = state.calls, state.next_call
     if from > #calls then return WAIT end
-    local most = state.budget and state.budget.max_tool_calls
-    if most and from == 1 and state.tool_calls > most then -- none of them is started
-      return fail(state, "max_tool_calls", most,
-        ("the model asks for %d tool calls in all; the budget allows %d"):format(state.tool_calls, most))
-    end
+    local failure = from == 1 and over_calls(state) -- none of them is started
+    if failure then return failure end
     state.next_call = #calls + 1
     return { type = "tools", calls = from == 1 and calls or table.move(calls, from, #calls, 1, {}) }
   end
@@ -192,6 +197,23 @@ local function apply_invalid(state, result)
   state.repairs_left = state.repairs_left - 1
   state.reply = nil
   state.messages[#state.messages + 1] = { role = "user", content = result.repair, repair = true }
+end
+
+--- A tool is about to make n calls itself: they count as those of the model do. When the budget does not
+--- allow them, none may be made, and the loop fails next.
+---@param state harness.AgentState
+---@param n integer
+---@return table? failure {code, message, meta}
+function M.add_calls(state, n)
+  state.tool_calls = state.tool_calls + n
+  return over_calls(state) and state.failure
+end
+
+--- The loop fails next, whatever its tools still answer.
+---@param state harness.AgentState
+---@param failure table {code, message, meta}
+function M.fail(state, failure)
+  state.failure = { code = failure.code, message = failure.message, meta = failure.meta }
 end
 
 --- Takes in one result: {type = "model", reply}, {type = "tool", id, content} (false when no such

@@ -38,6 +38,7 @@ local function first_messages(run, agent, who, input, options)
   local window = options.history_window or agent.history_window
   local list = messages.complete(messages.window(history, window))
   local all, text = core.list(#list + 8), instructions_of(run, agent, who, input, history)
+  if agent.skill_catalogue then text = require("harness.skill_catalogue").append(text, agent.skill_catalogue) end
   if text and text ~= "" then all[1] = { role = "system", content = text } end
   table.move(list, 1, #list, #all + 1, all)
   local first_new = #all + 1
@@ -115,6 +116,7 @@ end
 function Driver:call_model()
   local run, agent, state = self.run, self.agent, self.state
   self.call_id = ulid()
+  if agent.tool_set.lua then require("harness.program").of(run.harness):warm() end -- ready when the model has answered
   local forced, streams = agent.method == "tool_use", agent.method == "text_stream"
   local reply = model.call(run, self.who, agent.model, agent.method, {
     messages = state.messages, tools = self.tool_specs, tool_choice = self.tool_choice,
@@ -199,6 +201,7 @@ end
 ---@return table[] messages of the turn, to be appended to the history
 function M.run(run, agent, input, options)
   input = invocation.agent_input(agent, input)
+  if #agent.skills > 0 then require("harness.skill_mount").for_agent(run, agent) end
   local who, budget = invocation.new(run, agent, options), options.budget or agent.budget
   local list, first_new = first_messages(run, agent, who, input, options)
   local driver = setmetatable({ run = run, agent = agent, who = who }, Driver)
@@ -206,6 +209,7 @@ function M.run(run, agent, input, options)
     messages = list, first_new = first_new, max_steps = agent.max_steps,
     structured_retry = agent.structured_retry, budget = budget,
   }
+  who.loop = driver.state
   driver.on_event = function(kind, text)
     return run:delta(kind, agent.id, who.invocation_id, driver.call_id, text)
   end

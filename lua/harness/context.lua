@@ -106,6 +106,15 @@ function M.tool(run, who, tool_id, call_id)
   }, ToolContext)
 end
 
+--- Completes the context for a tool that calls the agent's other tools itself.
+---@param ctx harness.ToolContext
+---@param agent table its definition
+---@param timeout_ms integer how long the call may take; 0: for ever
+function M.with_tools(ctx, agent, timeout_ms)
+  rawset(ctx, "_agent", agent)
+  rawset(ctx, "_timeout_ms", timeout_ms)
+end
+
 ---@class harness.InstructionsContext
 ---@field input any
 ---@field history { list: fun(self: table): table[] } a snapshot

@@ -17,6 +17,7 @@ local fields = require "harness.definition_fields"
 local models = require "harness.definition_models"
 local names = require "harness.definition_names"
 local options = require "harness.definition_options"
+local programs = require "harness.definition_programs"
 local tools = require "harness.definition_tools"
 
 local M = {}
@@ -26,7 +27,7 @@ M.DEFAULT_NAME = "agent-harness"
 --- The fields of a definition, in the order in which their problems are reported.
 M.SECTIONS = {
   "name", "models", "tools", "mcp", "skills", "agents", "workflows", "storage", "memory", "sandbox",
-  "workspaces", "requires", "defaults", "logger", "telemetry",
+  "workspaces", "programs", "requires", "defaults", "logger", "telemetry",
 }
 
 -- Checked on their own, one after another, since they refer to each other.
@@ -44,10 +45,11 @@ local FIELDS = {
   logger = { options.logger },
   telemetry = { options.telemetry },
   mcp = { fields.not_available "`mcp`" },
-  skills = { fields.not_available "`skills`" },
+  skills = { later },
   memory = { options.memory },
   sandbox = { options.sandbox },
   workspaces = { fields.not_available "`workspaces`" },
+  programs = { programs },
 }
 
 local MOST_SHOWN <const> = 10
@@ -73,6 +75,12 @@ local function check_models(problems, clean, meant)
   return models.check(problems, clean.models)
 end
 
+-- What a definition without skills does not load.
+local function check_skills(problems, namespace, given)
+  if given == nil then return { skills = {}, skipped = {}, diagnostics = {}, ids = { names = {} } } end
+  return require("harness.definition_skills").check(problems, namespace, given)
+end
+
 ---@class harness.Definition
 ---@field name string
 ---@field models table<string, table> { id, provider, model, capabilities (set), capability_list, defaults,
@@ -85,10 +93,14 @@ end
 ---@field storage any? nil: the default is still to be made
 ---@field memory any? nil: the storage keeps it
 ---@field sandbox any? nil: none was given, and no built-in tool needs one; a handler that asks gets sandbox.auto()
+---@field programs harness.ProgramSettings? nil: defaults
 ---@field logger harness.Logger? nil: the default is to be made
 ---@field telemetry harness.TelemetryOptions
 ---@field requires string[]
 ---@field defaults table
+---@field skills table<string, harness.Skill>
+---@field skipped_skills table<string, harness.SkillDiagnostic[]> lenient ones that cannot be used
+---@field skill_diagnostics harness.SkillDiagnostic[] of a discovery
 
 -- The sandbox of a definition that names none: made where something is known to need one, so that whoever does
 -- not pays nothing for it.
@@ -116,6 +128,8 @@ function M.check(t)
   c.models, c.aliases = check_models(problems, clean, meant)
   tool_map, c.tool_ids = tools.check(problems, c.namespace, clean.tools, c.defaults)
   if meant.tools then c.tool_ids = nil end
+  c.skills = check_skills(problems, c.namespace, clean.skills)
+  if meant.skills then c.skills.ids = nil end
   local agent_map = agents.check_agents(c, clean.agents)
   local workflow_map = agents.check_workflows(c, clean.workflows)
   local requires, storage, sandbox = clean.requires or {}, clean.storage, clean.sandbox
@@ -128,13 +142,14 @@ function M.check(t)
 
   local list = problems:list()
   if #list > 0 then raise(list) end
-  agents.prepare(agent_map, c.models, tool_map)
+  agents.prepare(agent_map, c.models, tool_map, c.skills.skills)
   return {
     name = clean.name or M.DEFAULT_NAME,
     models = c.models, tools = tool_map, agents = agent_map, workflows = workflow_map,
     storage = storage, memory = clean.memory, sandbox = sandbox,
-    logger = clean.logger, telemetry = clean.telemetry or {},
+    programs = clean.programs, logger = clean.logger, telemetry = clean.telemetry or {},
     requires = requires, defaults = c.defaults,
+    skills = c.skills.skills, skipped_skills = c.skills.skipped, skill_diagnostics = c.skills.diagnostics,
   }
 end
 

@@ -23,10 +23,7 @@ end
 
 local function builtin_tool(problems, at, name)
   if builtin.traits(name) then return name end
-  if names.IS_BUILTIN[name] then
-    problems:add(at, "not_available", ("the built-in tool %s is not available in this version; leave it out")
-      :format(name), name)
-  elseif type(name) ~= "string" then
+  if type(name) ~= "string" then
     problems:wrong_type(at, "the name of a built-in tool", name)
   else
     problems:add(at, "unknown_reference", ('there is no built-in tool "%s"%s')
@@ -53,6 +50,15 @@ local function builtin_tools(problems, path, value)
   return list
 end
 
+local skill_list = fields.list(fields.string { not_empty = true, allowed = "the id of a skill" }, "a list of skill ids")
+
+local function skills(problems, path, value)
+  if value == true then return true end
+  if value == false then return {} end
+  if type(value) == "table" then return skill_list(problems, path, value) end
+  return problems:wrong_type(path, "a list of skill ids, or true for all skills", value)
+end
+
 local HANDLER <const> = "a function run(ctx, input)"
 
 local function agent_fields()
@@ -69,7 +75,7 @@ local function agent_fields()
     budget = { budget },
     description = { fields.string() },
     run = { fields.callable(HANDLER) },
-    skills = { fields.not_available "`skills` of an agent" },
+    skills = { skills },
     permissions = { permissions.check },
     on_permission = { fields.callable "a function on_permission(request)" },
     context = { fields.not_available "`context` of an agent" },
@@ -111,6 +117,45 @@ local function check_tool_references(problems, path, list, tool_ids)
       seen[id] = true
     end
   end
+end
+
+-- The given order, without what was wrong.
+local function kept(list)
+  local names_given = {}
+  for _, name in ipairs(list or {}) do names_given[#names_given + 1] = name or nil end
+  return names_given
+end
+
+-- The reason and the path are those of reference B, BUILD-4. Takes what is wrong out of the list.
+local function check_skill_references(problems, path, list, skill_ids)
+  local seen, at = {}, fields.at(path, "skills")
+  for i, id in ipairs(list) do
+    if id and (seen[id] or not skill_ids[id]) then
+      problems:add(at, "invalid_agent", seen[id] and ('the skill "%s" is listed twice'):format(id)
+        or ('there is no skill "%s"%s'):format(id, nearest.hint(id, skill_ids.names, "skills")), id)
+      list[i] = false
+    end
+    if id then seen[id] = true end
+  end
+end
+
+local function has(list, wanted)
+  for _, one in ipairs(list or {}) do
+    if one == wanted then return true end
+  end
+  return false
+end
+
+-- A model opens skills with `read`; a handler uses the sandbox.
+local function check_skills(c, path, id, entry, given)
+  local list = entry.skills
+  if list == true then list = c.skills.ids and c.skills.ids.names or {} end
+  if not list then return end
+  if entry.skills ~= true and c.skills.ids then check_skill_references(c.problems, path, list, c.skills.ids) end
+  local is_known = given.builtin_tools == nil or entry.builtin_tools and not has(entry.builtin_tools, false)
+  if #kept(list) == 0 or given.run or not is_known or has(entry.builtin_tools, "read") then return end
+  c.problems:add(fields.at(path, "skills"), "skill_read_tool_missing",
+    'an agent opens its skills with the built-in tool read: builtin_tools = { "read" }', id, "SKILL_MANIFEST_ERROR")
 end
 
 -- Capabilities ------------------------------------------------------------------------------------
@@ -172,13 +217,6 @@ local function sorted_ids(list)
   return ids
 end
 
--- The given order, without what was wrong.
-local function kept(list)
-  local names_given = {}
-  for _, name in ipairs(list or {}) do names_given[#names_given + 1] = name or nil end
-  return names_given
-end
-
 local function settle(entry, id, given, defaults)
   entry.id = id
   entry.string_output = given.output == nil or entry.output ~= nil and is_string_schema(entry.output)
@@ -186,6 +224,7 @@ local function settle(entry, id, given, defaults)
   entry.output = entry.output or string_schema()
   entry.tools = sorted_ids(entry.tools)
   entry.builtin_tools = kept(entry.builtin_tools)
+  if entry.skills ~= true then entry.skills = kept(entry.skills) end
   entry.max_steps = entry.max_steps or defaults.max_steps
   entry.history_window = entry.history_window or defaults.history_window
   entry.structured_retry = entry.structured_retry or STRUCTURED_RETRY
@@ -198,6 +237,7 @@ end
 ---@field models table<string, table> the clean ones
 ---@field aliases table? of the models given at all; nil: cannot be known
 ---@field tool_ids table? likewise
+---@field skills harness.CheckedSkills
 
 local function check_agent(c, path, id, given, spec)
   local problems = c.problems
@@ -208,6 +248,7 @@ local function check_agent(c, path, id, given, spec)
     check_tool_references(problems, path, entry.tools or {}, c.tool_ids)
     permissions.check_ids(problems, path, entry.permissions, c.tool_ids)
   end
+  check_skills(c, path, id, entry, given)
   settle(entry, id, given, c.defaults)
   if output_is_known and not given.run then check_capabilities(problems, path, id, entry, c.models) end
   return entry
@@ -224,12 +265,15 @@ function M.check_agents(c, agents)
   end))
 end
 
----Has one of the agents built-in tools, which work in a sandbox?
+---Has one of the agents built-in tools or skills, which need a sandbox?
 ---@param agents table<string, table> clean
 ---@return boolean
 function M.need_sandbox(agents)
   for _, agent in pairs(agents) do
-    if #agent.builtin_tools > 0 then return true end
+    if agent.skills == true or #agent.skills > 0 then return true end
+    for _, name in ipairs(agent.builtin_tools) do
+      if not builtin.traits(name).no_sandbox then return true end
+    end
   end
   return false
 end
@@ -242,6 +286,13 @@ local function method_of(entry, capabilities)
   return capabilities.object and "object" or "tool_use"
 end
 
+-- Without those that a lenient reading has left out; a run of the agent tells of them.
+local function usable_skills(ids, skill_map)
+  local list = {}
+  for _, id in ipairs(ids) do list[#list + 1] = skill_map[id] end
+  return list
+end
+
 local function add_tool(entry, tool)
   entry.tool_set[tool.id] = tool
   table.insert(entry.tool_names, tool.id)
@@ -250,21 +301,41 @@ local function add_tool(entry, tool)
   if not tool.needs_executor then table.insert(entry.file_tool_specs, spec) end
 end
 
+-- What a model is told of `lua` names the other tools that it has, so it is each agent's own.
+local function describe_programs(entry)
+  local describe = require("harness.program_tools").describe
+  for _, key in ipairs { "tool_specs", "file_tool_specs" } do
+    local others, at = {}, nil
+    for i, spec in ipairs(entry[key]) do
+      if spec.name == "lua" then at = i else others[#others + 1] = entry.tool_set[spec.name] end
+    end
+    local spec = entry[key][at]
+    entry[key][at] = { name = spec.name, description = describe(others), parameters = spec.parameters }
+  end
+end
+
 ---Adds what the loop needs of agents that are known to be right: `method` (a capability), `text_output`,
 ---`output_schema`, `tool_set` (id -> tool), `tool_names`, `tool_specs`: what the model is shown, built-in tools
----as they are listed, then the others in byte order of the ids; and `file_tool_specs`, the same where the
----sandbox runs no commands.
+---as they are listed, then the others in byte order of the ids; `file_tool_specs`, the same where the
+---sandbox runs no commands; and `skill_catalogue`, what its model is told of its skills, nil without any. Its
+---`skills` become a list.
 ---@param agents table<string, table>
 ---@param models table<string, table>
 ---@param tool_map table<string, table>
-function M.prepare(agents, models, tool_map)
+---@param skill_map table<string, harness.Skill>
+function M.prepare(agents, models, tool_map, skill_map)
   for _, entry in pairs(agents) do
+    entry.skills = entry.skills == true and fields.sorted_keys(skill_map) or entry.skills
+    if #entry.skills > 0 then
+      entry.skill_catalogue = require("harness.skill_catalogue").text(usable_skills(entry.skills, skill_map))
+    end
     entry.method = method_of(entry, models[entry.model].capabilities)
     entry.text_output = entry.method == "text" or entry.method == "text_stream"
     entry.output_schema = not entry.text_output and entry.output or nil
     entry.tool_set, entry.tool_names, entry.tool_specs, entry.file_tool_specs = {}, {}, {}, {}
     for _, name in ipairs(entry.builtin_tools) do add_tool(entry, builtin.get(name)) end
     for _, id in ipairs(entry.tools) do add_tool(entry, tool_map[id]) end
+    if entry.tool_set.lua then describe_programs(entry) end
   end
 end
 

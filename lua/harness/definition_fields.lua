@@ -80,6 +80,8 @@ end
 ---@field reason string
 ---@field message string begins with the path
 ---@field id string?
+---@field directory string? of a skill
+---@field source string?
 
 ---@class harness.Problems
 local Problems = {}
@@ -99,7 +101,8 @@ end
 ---@param text string what is wrong and what is allowed, without the path
 ---@param id string? the name it is about
 ---@param code string? default HARNESS_CONFIG_ERROR
-function Problems:add(path, reason, text, id, code)
+---@param more { directory?: string, source?: string }? of a skill
+function Problems:add(path, reason, text, id, code, more)
   local where = M.path_text(path)
   self.items[#self.items + 1] = {
     at = path,
@@ -110,6 +113,8 @@ function Problems:add(path, reason, text, id, code)
       reason = reason,
       message = where .. ": " .. text,
       id = id,
+      directory = more and more.directory,
+      source = more and more.source,
     },
   }
 end

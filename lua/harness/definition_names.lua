@@ -1,4 +1,4 @@
---- The ids of a definition: tools, agents, workflows and the built-in tools share one namespace, since a
+--- The ids of a definition: tools, skills, agents, workflows and the built-in tools share one namespace, since a
 --- model, or a server that offers them all as tools, must be able to tell them apart.
 
 local fields = require "harness.definition_fields"
@@ -27,10 +27,10 @@ end
 ---@param problems harness.Problems
 ---@param path (string|integer)[]
 ---@param id any
----@param kind string "tool", "agent" or "workflow"
+---@param kind string "tool", "agent" or "workflow"; "skill" whose name has been checked
 ---@return boolean usable
 function Namespace:take(problems, path, id, kind)
-  if type(id) ~= "string" or #id > LONGEST_ID or not id:find("^[a-z][a-z0-9_]*$") then
+  if kind ~= "skill" and (type(id) ~= "string" or #id > LONGEST_ID or not id:find("^[a-z][a-z0-9_]*$")) then
     local reason = kind == "tool" and "invalid_tool_id" or "invalid_" .. kind
     local text = "the id of a tool, an agent or a workflow begins with a lower-case letter, goes on with "
       .. "lower-case letters, digits and _, and is at most %d long"
@@ -40,8 +40,8 @@ function Namespace:take(problems, path, id, kind)
   local owner = self.owners[id]
   if owner then
     -- The one reason that reference A 1.5 gives another code.
-    problems:add(path, "reserved_name", ('the name "%s" is taken by the %s of that name; tools, agents, '
-      .. "workflows and built-in tools share one namespace"):format(id, owner), id, "SKILL_MANIFEST_ERROR")
+    problems:add(path, "reserved_name", ('the name "%s" is taken by the %s of that name; tools, skills, '
+      .. "agents, workflows and built-in tools share one namespace"):format(id, owner), id, "SKILL_MANIFEST_ERROR")
     return false
   end
   self.owners[id] = kind

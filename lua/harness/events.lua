@@ -4,9 +4,12 @@
 --- unless the harness says `telemetry.store_content = true` (design "Stored events", reference A 4.4).
 --- Deltas are not stored.
 ---
---- `run:emit(type, ...)` takes the values of the fields in the order given here. The functions that
---- make the tables are generated from this list once, with all fields in one constructor: a table
---- that grows field by field costs several times as much, and a run makes some twenty of them.
+--- `run:emit(type, ...)` takes the values of the fields in the order given here. What is stored is written
+--- as JSON at once, by C (bindings/event_list.c); the event itself is a table, made only when somebody
+--- reads it. The functions that make these are generated from this list once, with all fields in one
+--- constructor: a table that grows field by field costs several times as much.
+
+local core = require "harness.core"
 
 local M = {}
 
@@ -25,8 +28,8 @@ local STORED <const> = {
   ["model.object"] = "agent_id invocation_id call_id object!",
   ["model.embedding.completed"] = "agent_id invocation_id count dimensions usage",
   ["model.rerank.completed"] = "agent_id invocation_id count top_n usage",
-  ["tool.started"] = "agent_id invocation_id tool_id call_id input!",
-  ["tool.finished"] = "agent_id invocation_id tool_id call_id error duration_ms output!",
+  ["tool.started"] = "agent_id invocation_id tool_id call_id input! parent_call_id",
+  ["tool.finished"] = "agent_id invocation_id tool_id call_id error duration_ms output! parent_call_id",
   ["tool.progress"] = "tool_id call_id progress total message",
   ["step.committed"] = "step_id sequence",
   ["step.replayed"] = "step_id sequence",
@@ -43,19 +46,10 @@ local function generate(params, body)
   return assert(load(("return function(%s) return {%s} end"):format(params, body), "=events"))()
 end
 
-local function fields_of(list)
-  local names, marked = {}, {}
-  for name, mark in list:gmatch "([%w_]+)(!?)" do
-    names[#names + 1] = name
-    marked[name] = mark == "!"
-  end
-  return names, marked
-end
-
 local function event_maker(list)
-  local names = fields_of(list)
   local params, body = {}, {}
-  for i, name in ipairs(names) do
+  for name in list:gmatch "[%w_]+" do
+    local i = #params + 1
     params[i] = "f" .. i
     body[i] = ("%s = f%d"):format(name, i)
   end
@@ -63,29 +57,21 @@ local function event_maker(list)
     "type = type, run_id = run_id, attempt = attempt, seq = seq, at = at, " .. table.concat(body, ", "))
 end
 
-local function payload_maker(list, with_content)
-  local names, marked = fields_of(list)
-  local params, body = {}, {}
-  for i, name in ipairs(names) do
-    params[i] = "f" .. i
-    local hidden = marked[name] and not with_content
-    body[i] = hidden and ('%s = f%d ~= nil and "[redacted]" or nil'):format(name, i) or ("%s = f%d"):format(name, i)
-  end
-  return generate(table.concat(params, ", "), table.concat(body, ", "))
-end
-
 --- type -> function(type, run_id, attempt, seq, at, ...) that makes the event
 M.make = {}
---- type -> function(...) that makes the stored payload; with_content for stores that keep content.
---- Types that are not stored have none.
-M.payload, M.payload_with_content = {}, {}
 
-for type, list in pairs(STORED) do
-  M.make[type] = event_maker(list)
-  M.payload[type] = payload_maker(list, false)
-  M.payload_with_content[type] = payload_maker(list, true)
-end
+for type, list in pairs(STORED) do M.make[type] = event_maker(list) end
 for type, list in pairs(LIVE_ONLY) do M.make[type] = event_maker(list) end
+
+--- type -> its shape, with which a list of events (`core.store.event_list`) takes the values for its stored
+--- payload. Types that are not stored have none.
+---@param with_content boolean?
+---@return table<string, userdata>
+function M.shapes(with_content)
+  local shapes = {}
+  for type, list in pairs(STORED) do shapes[type] = core.store.event_shape(type, list, with_content) end
+  return shapes
+end
 
 --- The event that a stored record stands for.
 ---@param record table {run_id, seq, at, type, payload}

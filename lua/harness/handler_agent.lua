@@ -43,6 +43,7 @@ function M.run(run, agent, input, options)
   input = invocation.agent_input(agent, input)
   local asked = content_of(input, agent, "agent_input", ("the input of agent %q"):format(agent.id))
   local turn = { { role = "user", content = asked } }
+  if #agent.skills > 0 then require("harness.skill_mount").for_agent(run, agent) end
   local who, budget = invocation.new(run, agent, options), options.budget or agent.budget
   who.spending = invocation.spending(run, agent, budget)
   local window = options.history_window or agent.history_window

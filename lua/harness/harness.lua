@@ -9,6 +9,7 @@ local errors = require "harness.errors"
 local events = require "harness.events"
 local json = require "harness.json"
 local loggers = require "harness.logger"
+local messages = require "harness.messages"
 local permissions = require "harness.permissions"
 local session_sandbox = require "harness.session_sandbox"
 local sessions = require "harness.session"
@@ -158,8 +159,33 @@ local function describe_agent(agent)
   end
   return {
     model = agent.model, description = agent.description, tools = list_of(agent.tools),
-    builtin_tools = list_of(agent.builtin_tools), permissions = modes,
+    builtin_tools = list_of(agent.builtin_tools), permissions = modes, skills = list_of(agent.skills),
   }
+end
+
+-- A copy of diagnostics that stays a list in JSON, also when it is empty.
+local function told(list)
+  return json.array(messages.copy(list))
+end
+
+-- Those that can be used, and those that a lenient reading has left out.
+local function describe_skills(definition)
+  local out = each(definition.skills, function(skill)
+    local shown = messages.copy(skill)
+    shown.id, shown.diagnostics = nil, told(skill.diagnostics)
+    return shown
+  end)
+  for id, found in pairs(definition.skipped_skills) do
+    out[id] = { skipped = true, directory = found[1].directory, diagnostics = told(found) }
+  end
+  return out
+end
+
+-- Of the agents' programs (the tool `lua`), where there are any.
+local function describe_programs(definition)
+  for _, agent in pairs(definition.agents) do
+    if agent.tool_set.lua then return require("harness.program").describe(definition.programs) end
+  end
 end
 
 --- What the harness defines, as plain data.
@@ -188,7 +214,9 @@ function Harness:inspect()
       }
     end),
     tools = each(def.tools, function(tool) return { description = tool.description, kind = "lua" } end),
+    skills = describe_skills(def), skill_diagnostics = told(def.skill_diagnostics),
     agents = each(def.agents, describe_agent),
+    programs = describe_programs(def),
     workflows = each(def.workflows, function(workflow)
       return { description = workflow.description, version = workflow.version }
     end),
@@ -250,6 +278,7 @@ function Harness:shutdown(options)
   local open = {}
   for state in pairs(self.open_sandboxes) do open[#open + 1] = state end
   for _, state in ipairs(open) do step(session_sandbox.close, state) end
+  if self.programs then step(self.programs.close, self.programs) end
   for _, one in ipairs(adapters_of(self)) do
     users[one] = (users[one] or 1) - 1
     if users[one] == 0 and adapter.field(one, "close") then step(one.close, one) end
@@ -270,6 +299,19 @@ local function warn_of_permissions(definition, logger)
   end
 end
 
+-- What was found about skills: those that cannot be used are worth a warning.
+local function log_skills(definition, logger)
+  local function tell(list)
+    for _, one in ipairs(list) do
+      logger[one.level == "error" and "warn" or "info"](logger, require("harness.skill").sentence(one),
+        { skill_id = one.skill_name, code = one.code })
+    end
+  end
+  for _, id in ipairs(sorted_ids(definition.skills)) do tell(definition.skills[id].diagnostics) end
+  for _, id in ipairs(sorted_ids(definition.skipped_skills)) do tell(definition.skipped_skills[id]) end
+  tell(definition.skill_diagnostics)
+end
+
 --- Checks a whole definition and makes the harness. Raises one HARNESS_CONFIG_ERROR with all
 --- problems in meta.problems.
 ---@param t table
@@ -279,13 +321,14 @@ function M.define(t)
   local storage = definition.storage or storages.memory()
   local logger = definition.logger or loggers.new { fields = { harness = definition.name } }
   warn_of_permissions(definition, logger)
+  log_skills(definition, logger)
   local telemetry = { logger = logger }
   for key, value in pairs(definition.telemetry) do telemetry[key] = value end
   local self = setmetatable({
     name = definition.name, definition = definition, storage = storage, logger = logger,
     telemetry = telemetries.new(telemetry),
-    keeps_content = definition.telemetry.store_content or false,
-    payloads = definition.telemetry.store_content and events.payload_with_content or events.payload,
+    event_shapes = events.shapes(definition.telemetry.store_content),
+    takes_event_lists = core.store.takes_event_lists(storage),
     sessions = setmetatable({}, { __mode = "v" }), open_sandboxes = {}, leaving = {}, live_runs = {}, shut_down = false,
   }, Harness)
   for _, one in ipairs(adapters_of(self)) do users[one] = (users[one] or 0) + 1 end

@@ -57,10 +57,11 @@ local LATE <const> = {
   map = { "harness.join", "map" },
   abort_controller = { "harness.signal", "controller" },
   relay = { "harness.relay", "new" },
+  discover_skills = { "harness.skill_discovery", "discover" },
 }
 
 -- Names of the design that come with a later version: a clear word instead of a nil.
-local NOT_YET <const> = { discover_skills = true, memory = true, mcp = true }
+local NOT_YET <const> = { memory = true, mcp = true }
 
 return setmetatable(M, {
   __index = function(self, name)

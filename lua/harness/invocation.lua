@@ -19,6 +19,7 @@ local M = {}
 ---@field invocation_id? string
 ---@field span? table the span that those of its models and tools go below
 ---@field spending? harness.Spending what its model calls are charged to, beside the loop's own budget
+---@field loop? harness.AgentState of an agent with a loop: what its tools call themselves is counted there
 ---@field metadata table
 
 ---@class harness.InvocationOptions

@@ -20,7 +20,7 @@ local M = {}
 
 M.MODES = { "allow", "ask", "deny" }
 
--- What patterns are matched against; nil: nothing.
+-- What patterns are matched against; nil: nothing. A relative path stays as it is: the tools refuse it.
 local function target_of(tool, input)
   local target = tool.target and input[tool.target]
   if type(target) ~= "string" then return nil end

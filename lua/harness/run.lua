@@ -16,6 +16,7 @@ local run_telemetry = require "harness.run_telemetry"
 local M = {}
 
 local timestamp, ulid = core.timestamp, core.ulid.next
+local new_events, add_event = core.store.event_list, core.store.add_event
 
 local FLUSH_AT <const> = 16 -- events that may wait to be stored
 local COMMIT_MS <const> = 60000
@@ -28,24 +29,44 @@ run_telemetry.extend(Run)
 
 -- ---- events -------------------------------------------------------------------------------
 
-local function append_events(run, list)
+local function not_stored(run, err, count)
+  run:count("harness.events.persist_errors", count)
+  run:logger():error("events could not be stored", { error = errors.serialize(err), count = count })
+end
+
+-- The events as tables, with those that were put back before them.
+local function take_records(run)
+  local list, before = run.pending:records(), run.put_back
+  run.pending:clear()
+  if not before then return list end
+  run.put_back = nil
+  return table.move(list, 1, #list, #before + 1, before)
+end
+
+-- Storages of others may wait, and meanwhile further events come.
+local function append_records(run)
+  local list = take_records(run)
   local ok, err = pcall(run.harness.storage.append_events, run.harness.storage, run.id, list)
   if ok then return end
   local t = task.current()
   if t and core.signal_aborted(t.scope) then -- who stores was stopped: the next to store takes them, too
-    run.pending = table.move(run.pending, 1, #run.pending, #list + 1, list)
+    local later = run.put_back or {}
+    run.put_back = table.move(later, 1, #later, #list + 1, list)
     return
   end
-  run:count("harness.events.persist_errors", 1)
-  run:logger():error("events could not be stored", { error = errors.serialize(err), count = #list })
+  not_stored(run, err, #list)
 end
 
 --- Stores the events that wait to be. A failure is logged and counted, the run goes on.
 function Run:flush()
   local list = self.pending
-  if #list == 0 or task.closing then return end -- a task that is ended by force cannot wait for a storage
-  self.pending = core.list(FLUSH_AT)
-  append_events(self, list)
+  local count = list:count()
+  if count == 0 and not self.put_back then return end
+  if task.closing then return end -- a task that is ended by force cannot wait for a storage
+  if not self.harness.takes_event_lists then return append_records(self) end
+  local ok, err = pcall(self.harness.storage.append_events, self.harness.storage, self.id, list)
+  list:clear()
+  if not ok then not_stored(self, err, count) end
 end
 
 local function deliver(run, event)
@@ -58,42 +79,45 @@ local function deliver(run, event)
   end
 end
 
--- The next number and the time of an event.
-local function next_seq(run)
-  local seq = run.seq + 1
-  run.seq = seq
-  return seq, timestamp()
-end
-
 --- Makes an event of the type with these values (events.lua says of which fields): readers get it,
 --- then it is stored with the next flush. After the end of the run nothing is made any more.
 ---@param type string
 function Run:emit(type, ...)
   if self.sealed then return end
-  local seq, at = next_seq(self)
-  if self.readers[1] then deliver(self, events.make[type](type, self.id, self.attempt, seq, at, ...)) end
-  local make_payload = self.harness.payloads[type]
-  if not make_payload then return end
-  local pending = self.pending
-  local n = #pending + 1
-  pending[n] = { id = ulid(), run_id = self.id, seq = seq, at = at, type = type, payload = make_payload(...) }
-  if n >= FLUSH_AT then self:flush() end
+  local seq, at = self.seq + 1, nil
+  self.seq = seq
+  if self.readers[1] then
+    at = timestamp()
+    deliver(self, events.make[type](type, self.id, self.attempt, seq, at, ...))
+  end
+  local shape = self.harness.event_shapes[type]
+  if not shape then return end
+  local ok, count = pcall(add_event, self.pending, shape, seq, at, ...)
+  if not ok then return not_stored(self, count, 1) end
+  if count >= FLUSH_AT then self:flush() end
 end
 
 --- A value as events show it, when user code has it, too, and may go on with it: a copy, if anybody looks.
 ---@param value any
 ---@return any
 function Run:shown(value)
-  if type(value) ~= "table" or not (self.readers[1] or self.harness.keeps_content) then return value end
+  if type(value) ~= "table" or not self.readers[1] then return value end
   return messages.copy(value)
 end
 
 local DELTA_TYPES <const> = { delta = "model.delta", reasoning = "model.reasoning" }
+local make_delta = events.make["model.delta"] -- they have the same fields
 
 --- A piece of what the model says. It is not stored, so without readers it is only counted.
 function Run:delta(kind, agent_id, invocation_id, call_id, text)
-  if self.readers[1] then return self:emit(DELTA_TYPES[kind], agent_id, invocation_id, call_id, text) end
-  if not self.sealed then self.seq = self.seq + 1 end
+  if self.sealed then return end
+  local seq, reader = self.seq + 1, self.readers[1]
+  self.seq = seq
+  if not reader then return end
+  local event = make_delta(DELTA_TYPES[kind], self.id, self.attempt, seq, timestamp(), agent_id, invocation_id, call_id,
+    text)
+  if self.readers[2] then return deliver(self, event) end
+  reader:push(event)
 end
 
 -- ---- stopping -----------------------------------------------------------------------------
@@ -206,24 +230,28 @@ local function release(run, err)
   run.waiters = nil -- nobody waits for a run that is done
 end
 
--- Makes run.finished, numbered but not yet seen by anybody, and its record.
+-- Makes run.finished, numbered but not yet seen by anybody.
 local function finished_event(run, status, err, output)
-  local seq, at = next_seq(run)
+  local seq, at = run.seq + 1, timestamp()
+  run.seq = seq
   local serialized = err ~= nil and errors.serialize(err) or nil
-  local event = events.make["run.finished"]("run.finished", run.id, run.attempt, seq, at, status, serialized, output)
-  return event, {
-    id = ulid(), run_id = run.id, seq = seq, at = at, type = "run.finished",
-    payload = run.harness.payloads["run.finished"](status, serialized, output),
-  }
+  return events.make["run.finished"]("run.finished", run.id, run.attempt, seq, at, status, serialized, output)
+end
+
+-- The event as a storage takes it.
+local function finished_record(run, event)
+  local list = new_events(run.id)
+  list:add(run.harness.event_shapes["run.finished"], event.seq, event.at, event.status, event.error, event.output)
+  return run.harness.takes_event_lists and list or list:records()[1]
 end
 
 local function commit(run, status, output, err, list)
   run:flush()
-  local event, record = finished_event(run, status, err, output)
+  local event = finished_event(run, status, err, output)
   local session = run.session:next_record(event.at)
   run.harness.storage:finish_run(run.id, {
     status = status, finished_at = event.at, output = output, error = event.error, messages = list,
-    session = session, event = record,
+    session = session, event = finished_record(run, event),
   })
   run.session:committed(session, list)
   return event
@@ -242,7 +270,7 @@ local function commit_failure(run, err)
   run:count("harness.runs.terminalization_errors", 1)
   run:logger():error("the end of the run could not be stored", { error = errors.serialize(event) })
   run.seq = seq
-  return (finished_event(run, status, err))
+  return finished_event(run, status, err)
 end
 
 local function log_failure(run, err, trace)
@@ -341,9 +369,10 @@ function M.start(session, kind, target, work, input, options, reader)
   local harness = session.harness
   local defaults = harness.definition.defaults
   local caller = task.waiting_task()
+  local id = ulid()
   local run = setmetatable({
-    id = ulid(), session = session, harness = harness, definition = harness.definition, kind = kind,
-    target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = core.list(FLUSH_AT),
+    id = id, session = session, harness = harness, definition = harness.definition, kind = kind,
+    target = target, options = options, attempt = 1, seq = 0, readers = { reader }, pending = new_events(id),
     waiters = {}, caller = caller, sealed = false, ended = false, done = false, began = false, failed = false,
     task = false, error = nil, output = nil, unlink = nil, span = nil,
   }, Run)

@@ -131,12 +131,13 @@ function M.extend(Run)
     span:finish(err)
   end
 
-  function Run:span_tool(call, who)
+  --- The span of a tool call, below that of its agent, or of the call within which it is made.
+  function Run:span_tool(call, who, parent)
     if not self.span then return nil end
     return start_span(self, "execute_tool " .. call.name, {
       ["gen_ai.operation.name"] = "execute_tool", ["gen_ai.tool.name"] = call.name,
       ["gen_ai.tool.call.id"] = call.id, ["harness.tool.id"] = call.name, ["harness.agent.id"] = who.agent_id,
-    }, who.span or self.span)
+    }, parent or who.span or self.span)
   end
 end
 

@@ -68,9 +68,7 @@ function M.following(stream, backlog, after_seq)
   return stream
 end
 
-local function from_backlog(self)
-  local backlog = self._backlog
-  if not backlog then return nil end
+local function from_backlog(self, backlog)
   local event = backlog[self._next]
   if not event then
     self._backlog = nil
@@ -96,7 +94,8 @@ end
 
 -- The next event that is there, else nil and "empty" or "end".
 local function take(self)
-  local event = from_backlog(self)
+  local backlog, event = self._backlog, nil
+  if backlog then event = from_backlog(self, backlog) end
   if event then return event end
   local queue = self._queue
   if not queue then return nil, "end" end

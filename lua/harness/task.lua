@@ -25,7 +25,7 @@ local errors = setmetatable({}, {
 core.set_error_factory(function(code, message, meta) return errors.new(code, message, meta) end)
 
 local yield, create, close, traceback = coroutine.yield, coroutine.create, chain.raw_close, debug.traceback
-local resume, take, push = core.resume, core.take, core.push
+local resume, take, push, task_close = core.resume, core.take, core.push, core.task_close
 local signal_aborted, signal_reason = core.signal_aborted, core.signal_reason
 local PARK = chain.PARK
 local DONE <const> = {} -- what a worker yields when its function has returned
@@ -143,9 +143,9 @@ local function complete(t)
     for _, watch in ipairs(t.watches) do watch:close() end
     t.watches = nil
   end
-  local was_aborted = signal_aborted(t.signal)
-  tasks[t.token & 0xffffffff] = nil
-  core.task_close(t.token, t.signal)
+  local token = t.token
+  tasks[token & 0xffffffff] = nil
+  local was_aborted = task_close(token, t.signal)
   t.state, t.signal, t.scope, t.co = "done", 0, 0, nil
   wake_waiters(t)
   if t.on_end then t.on_end(t) end
@@ -279,13 +279,8 @@ local function reap_tree(t)
   end
 end
 
--- An aborted task was woken: starts its grace, or ends it. True when the task is gone.
+-- A task that was aborted before is woken: ends its grace when that is over. True when the task is gone.
 local function grace(t)
-  if not t.reaping then
-    t.reaping = true
-    core.reap_start(t.token, grace_of(t))
-    return false
-  end
   if not core.reap_due(t.token) then return false end
   if t.first_child then -- its children had the same time: they go first, then it gets its own
     local child = t.first_child
@@ -313,16 +308,8 @@ local function start(t)
   return after_resume(t, resume(t.co, fn, table.unpack(args, 1, args.n)))
 end
 
-local function wake(t)
+local function go_on(t)
   local state = t.state
-  if signal_aborted(t.signal) then
-    if state == "new" then -- it never started, so nothing of it is to be undone
-      t.failed, t.value, t.n, t.not_started = true, signal_reason(t.signal), 1, true
-      return ended(t)
-    end
-    if grace(t) then return end
-    state = t.state
-  end
   if state == "parked" then
     t.state, current = "running", t
     return after_resume(t, resume(t.co))
@@ -337,6 +324,21 @@ local function wake(t)
   elseif state == "callback" then
     return t.fn(t)
   end
+end
+
+local function wake(t)
+  if not signal_aborted(t.signal) then return go_on(t) end
+  if t.state == "new" then -- it never started, so nothing of it is to be undone
+    t.failed, t.value, t.n, t.not_started = true, signal_reason(t.signal), 1, true
+    return ended(t)
+  end
+  if t.reaping then
+    if not grace(t) then go_on(t) end
+    return
+  end
+  t.reaping = true
+  go_on(t)
+  if t.state ~= "done" then core.reap_start(t.token, grace_of(t)) end -- most end at once
 end
 
 -- ---- waiting ------------------------------------------------------------------------------

@@ -40,6 +40,12 @@ local function content_of(output, most)
   return cut(json.encode(output, { invalid_utf8 = "replace" }), most)
 end
 
+-- What a program of the tool `lua` gets: all of it, as JSON; nil for nothing.
+local function whole_content_of(output)
+  if output == nil then return nil end
+  return json.encode(output, { invalid_utf8 = "replace" })
+end
+
 local function checked_input(tool, call)
   if call.invalid_arguments then
     errors.raise("VALIDATION_ERROR", "the arguments of the call are not valid JSON: " .. call.invalid_arguments,
@@ -105,11 +111,11 @@ local Call = {}
 Call.__index = Call
 
 function Call:emit_started()
-  local run, who = self.run, self.who
+  local run, who, parent = self.run, self.who, self.parent
   self.started_us = core.now_us()
   run:emit("tool.started", who.agent_id, who.invocation_id, self.call.name, self.call.id,
-    run:shown(self.call.arguments))
-  self.span = run:span_tool(self.call, who)
+    run:shown(self.call.arguments), parent and parent.call_id)
+  self.span = run:span_tool(self.call, who, parent and parent.span)
 end
 
 -- Ends the call with an output (whose content for the model has been made) or an error.
@@ -119,8 +125,11 @@ function Call:finish(output, err)
   if self.span then self.span:finish(err) end
   local serialized = err and errors.serialize(err)
   run:emit("tool.finished", who.agent_id, who.invocation_id, self.call.name, self.call.id, serialized,
-    (core.now_us() - self.started_us) // 1000, run:shown(output)) -- the handler may keep its own, and go on with it
-  if err then self.content = json.encode(serialized, { invalid_utf8 = "replace" }) end
+    (core.now_us() - self.started_us) // 1000, run:shown(output), -- the handler may keep its own, and go on with it
+    self.parent and self.parent.call_id)
+  if err then
+    self.failure, self.content = err, json.encode(serialized, { invalid_utf8 = "replace" })
+  end
 end
 
 -- Finds the tool and checks the call. What is denied anyway is denied first, as the model gave it; only
@@ -132,8 +141,11 @@ local function prepare(self)
   return checked_input(self.tool, call), decision
 end
 
-local function start_child(self, group, fn, ...)
-  local timeout_ms = self.tool.timeout_ms or self.run.definition.defaults.tool_timeout_ms
+local function timeout_of(self)
+  return self.tool.timeout_ms or self.run.definition.defaults.tool_timeout_ms
+end
+
+local function start_child(self, group, timeout_ms, fn, ...)
   local child = join.start_child_with(group, timeout_ms > 0 and { timeout_ms = timeout_ms, scope = "tool" } or nil,
     fn, ...)
   child.tool_call = self
@@ -144,7 +156,7 @@ end
 function Call:start_asking(group)
   local run, call = self.run, self.call
   self.asking = true
-  start_child(self, group, self.agent.on_permission, {
+  start_child(self, group, timeout_of(self), self.agent.on_permission, {
     tool_id = self.tool.id, input = messages.copy(call.arguments), agent_id = self.who.agent_id, run_id = run.id,
     session_id = run.session.id, call_id = call.id,
   })
@@ -153,7 +165,12 @@ end
 function Call:start_handler(group)
   local ctx = context.tool(self.run, self.who, self.tool.id, self.call.id)
   if self.span then rawset(ctx, "_span", self.span) end
-  self.child = start_child(self, group, self.tool.run, ctx, messages.copy(self.input))
+  local timeout_ms = timeout_of(self)
+  if self.tool.calls_tools then -- it watches over its time itself, without that of the tools that it calls
+    context.with_tools(ctx, self.agent, timeout_ms)
+    timeout_ms = 0
+  end
+  self.child = start_child(self, group, timeout_ms, self.tool.run, ctx, messages.copy(self.input))
   rawset(ctx, "_task", self.child)
 end
 
@@ -194,7 +211,9 @@ end
 
 -- Makes the content of an output; returns the output.
 function Call:take_output(output)
-  local ok, content = pcall(content_of, output, self.tool.max_result_bytes or DEFAULT_RESULT_BYTES)
+  local ok, content
+  if self.parent then ok, content = pcall(whole_content_of, output)
+  else ok, content = pcall(content_of, output, self.tool.max_result_bytes or DEFAULT_RESULT_BYTES) end
   if not ok then
     errors.raise("VALIDATION_ERROR", ("tool %q returned what JSON cannot hold: %s"):format(self.tool.id,
       errors.serialize(content).message), { where = "tool_output", tool_id = self.tool.id }, content)
@@ -238,6 +257,7 @@ function Batch:start_more()
     local state = setmetatable({
       run = self.run, agent = self.agent, who = self.who, call = with_its_name(self.agent, calls[i]), tool = nil,
       input = nil, started_us = 0, content = nil, asking = false, finished = false, child = nil,
+      parent = self.parent,
     }, Call)
     self.states[i] = state
     state:start(group)
@@ -265,22 +285,16 @@ Batch.__close = function(batch)
   end
 end
 
---- Runs the calls, at most `max_parallel_tool_calls` at once; gives each result to on_result(call,
---- content) in the order of the calls once all are there. Raises when the run is stopped or a tool
---- raises a cancellation: then no further call is started, and those that run are cancelled and
---- joined, each with its tool.finished.
----@param run table
----@param agent table the agent's definition
----@param who harness.Invocation
----@param calls table[]
----@param on_result fun(call: table, content: string)
-function M.run(run, agent, who, calls, on_result)
+-- Runs the calls, side by side; returns their states once all have ended. Raises when the run is stopped or
+-- a tool raises a cancellation: then no further call is started, and those that run are cancelled and joined,
+-- each with its tool.finished.
+local function run_batch(run, agent, who, calls, parent)
   local t = task.waiting_task()
   task.check()
   local group = join.new_group(t)
   local batch <close> = setmetatable({
     run = run, task = t, agent = agent, who = who, calls = calls, group = group, states = core.list(#calls),
-    next_call = 1,
+    next_call = 1, parent = parent,
     ended = 0, most = run.definition.defaults.max_parallel_tool_calls, fatal = false,
   }, Batch)
   batch:start_more()
@@ -289,7 +303,35 @@ function M.run(run, agent, who, calls, on_result)
   if batch.fatal then error(batch.fatal, 0) end
   if not ok then error(err, 0) end
   task.check() -- the abort may have ended the last call that ran, while others were not even started
-  for i = 1, #calls do on_result(calls[i], batch.states[i].content) end
+  return batch.states
+end
+
+--- Runs the calls of a model's reply, at most `max_parallel_tool_calls` at once; gives each result to
+--- on_result(call, content) in the order of the calls once all are there.
+---@param run table
+---@param agent table the agent's definition
+---@param who harness.Invocation
+---@param calls table[]
+---@param on_result fun(call: table, content: string)
+function M.run(run, agent, who, calls, on_result)
+  local states = run_batch(run, agent, who, calls)
+  for i = 1, #calls do on_result(calls[i], states[i].content) end
+end
+
+--- Runs calls that a tool makes, in the same way; returns what came of each: its output as JSON (nothing for
+--- nil), or why it failed, in one line.
+---@param run table
+---@param agent table with the tools that may be called
+---@param who harness.Invocation
+---@param calls table[]
+---@param parent { call_id: string, span: table? } the tool's own call
+---@return { value?: string, error?: string }[]
+function M.run_inner(run, agent, who, calls, parent)
+  local answers = {}
+  for i, state in ipairs(run_batch(run, agent, who, calls, parent)) do
+    answers[i] = state.failure and { error = tostring(state.failure) } or { value = state.content }
+  end
+  return answers
 end
 
 return M

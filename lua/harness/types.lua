@@ -10,6 +10,7 @@
 ---@field schema harness.SchemaModule builders for JSON Schema
 ---@field providers harness.providers model providers, each a function of options
 ---@field storage harness.StorageModule
+---@field discover_skills fun(options?: harness.DiscoveryOptions): harness.FoundSkills, harness.SkillDiagnostic[]
 ---@field sandbox harness.sandbox where agents work: memory(options), directory(options), bash(options), auto(options)
 ---@field testing harness.testing for people who test harnesses and adapters
 ---@field json harness.json exact JSON
@@ -76,11 +77,13 @@
 ---@field name? string default "agent-harness"
 ---@field models table<string, harness.ModelTable>
 ---@field tools? table<string, harness.ToolTable>
+---@field skills? table<string|integer, string|harness.SkillTable> by name; a path is the skill's directory
 ---@field agents? table<string, harness.AgentTable>
 ---@field workflows? table<string, harness.WorkflowTable>
 ---@field storage? table default storage.memory()
 ---@field memory? harness.MemoryAdapter for memory, when not the storage
 ---@field sandbox? harness.Sandbox where tools work: one of harness.sandbox, or a table with open; default auto()
+---@field programs? harness.ProgramsTable for programs of the built-in tool lua
 ---@field requires? string[] capabilities that the adapters must have
 ---@field defaults? harness.DefaultsTable
 ---@field logger? table with the methods of harness.Logger
@@ -109,7 +112,8 @@
 ---@field input? harness.Schema|table default: a string
 ---@field output? harness.Schema|table default: a string
 ---@field tools? string[]
----@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; default none
+---@field builtin_tools? string[]|boolean true: bash read write edit glob grep list; lua only by name; default none
+---@field skills? string[]|boolean their ids, in the order of the prompt; true: all; needs the built-in tool read
 ---@field permissions? table<string, harness.Permission> by the id of a tool; default "allow"
 ---@field on_permission? fun(request: harness.PermissionRequest): "allow"|"deny" asked for tools whose mode is "ask"
 ---@field max_steps? integer
@@ -118,6 +122,18 @@
 ---@field budget? harness.Budget
 ---@field description? string
 ---@field run? fun(ctx: harness.AgentContext, input: any): any a hand-written agent
+
+---@alias harness.FoundSkills table<string, harness.SkillTable> by name, for a definition
+
+---@class harness.SkillTable
+---@field directory string with a SKILL.md
+---@field validation_mode? "strict"|"lenient" default "strict"; a lenient one that cannot be used is left out
+---@field trust? "trusted"|"project"|"user" default "trusted"; shown by inspect
+---@field source? string shown by inspect
+
+---@class harness.ProgramsTable
+---@field limits? { cpu_ms?: integer, memory_bytes?: integer, calls?: integer } default 10000, 64 MB, 1000
+---@field without? string[] protections to leave out, by name: "namespaces"
 
 ---@alias harness.PermissionMode "allow"|"ask"|"deny"
 ---@alias harness.Permission harness.PermissionMode|{ mode?: harness.PermissionMode, allow?: string[], deny?: string[] }

@@ -10,6 +10,7 @@ static const struct {
 } SUBCOMMANDS[] = {
     {"exec", exec_main},
     {"supervise", supervise_main},
+    {"code", code_main},
 };
 
 int main(int argc, char **argv) {

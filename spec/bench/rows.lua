@@ -192,6 +192,19 @@ return {
     },
   },
   {
+    name = "lua",
+    ours = ours "programs.lua",
+    peers = {
+      { "lua5.4 in bwrap", timeit("cold", "bwrap --ro-bind / / --unshare-all --die-with-parent --proc /proc --dev /dev "
+        .. "lua5.4 -e 'return 1'") },
+    },
+    lines = {
+      { "warm", "tool lua, a program", unit = "ms", scale = 1e-3, show = "wall", target = { at_most = 2 } },
+      { "cold", "the same without a spare process", unit = "ms", scale = 1e-3, show = "wall" },
+      { "call", "a call of a tool in it", unit = "us", show = "wall" },
+    },
+  },
+  {
     name = "abort",
     ours = ours "abort.lua",
     peers = {},

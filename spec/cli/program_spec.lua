@@ -160,7 +160,8 @@ describe("the command", function()
     local result = command.run { "-v" }
     assert.same({ 0, "" }, { result.status, result.stderr })
     assert.truthy(result.stdout:find(
-      "^harness%-lua %d[%d.]+  %(Lua 5%.4%.%d, libuv 1[%d.]+, cJSON 1[%d.]+, PCRE2 10[^)]+, libcurl 7[%d.]+%)\n$"),
+      "^harness%-lua %d[%d.]+  %(Lua 5%.4%.%d, libuv 1[%d.]+, cJSON 1[%d.]+, PCRE2 10[^,]+, libyaml 0[%d.]+, "
+        .. "libcurl 7[%d.]+%)\n$"),
         result.stdout)
     local directory <close> = command.directory() -- luacheck: ignore 431
     local env = {}

@@ -67,10 +67,10 @@ describe("a harness", function()
         },
         agents = {
           helper = { model = "fast", tools = { "add", "find" }, description = "Helps.", builtin_tools = {},
-            permissions = { add = { mode = "allow" }, find = { mode = "allow" } } },
-          other = { model = "slow", tools = {}, builtin_tools = {}, permissions = {} },
+            skills = {}, permissions = { add = { mode = "allow" }, find = { mode = "allow" } } },
+          other = { model = "slow", tools = {}, builtin_tools = {}, permissions = {}, skills = {} },
         },
-        workflows = {},
+        workflows = {}, skills = {}, skill_diagnostics = {},
       }, shown)
       assert.equal(10, #shown.models.slow.capabilities)
       local text = json.encode(shown)

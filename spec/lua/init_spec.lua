@@ -169,7 +169,7 @@ end)
 
 describe("names of a later version", function()
   it("say that they are not available yet", function()
-    for _, name in ipairs { "discover_skills", "memory", "mcp" } do
+    for _, name in ipairs { "memory", "mcp" } do
       local ok, err = pcall(function() return require("harness")[name] end)
       assert.is_false(ok)
       assert.same({ "HARNESS_CONFIG_ERROR", "not_available", name }, { err.code, err.meta.reason, err.meta.id })

@@ -32,8 +32,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IPC_KEY = 0x4a41494c };
-
 /* A result below zero is a refusal, with its errno. */
 static long argument; /* of the command line, as a number */
 static const char *text = "";
@@ -232,11 +230,11 @@ static long try_kill(void) {
 }
 
 static long try_shm(void) {
-    return shmget(IPC_KEY, 0, 0);
+    return shmget((key_t)argument, 0, 0);
 }
 
 static long try_msg(void) {
-    return msgget(IPC_KEY, 0);
+    return msgget((key_t)argument, 0);
 }
 
 /* ---- limits --------------------------------------------------------------------------------- */
@@ -325,9 +323,11 @@ static void on_stop(int signum) {
 
 static long host_ipc(void) {
     signal(SIGTERM, on_stop);
-    int shm = shmget(IPC_KEY, 4096, IPC_CREAT | 0666), queue = msgget(IPC_KEY, IPC_CREAT | 0666);
+    key_t key = getpid(); /* nobody else's, should this run twice at a time */
+    int shm = shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0666);
+    int queue = msgget(key, IPC_CREAT | IPC_EXCL | 0666);
     if (shm < 0 || queue < 0) return -1;
-    ready(getpid());
+    ready(key);
     while (!stopped) pause();
     shmctl(shm, IPC_RMID, NULL);
     return msgctl(queue, IPC_RMID, NULL);

@@ -1,6 +1,6 @@
 /* coverage.c - which lines of our Lua modules run. Linked into the cov build only.
  *
- * luaL_newstate is wrapped by the linker: each new state gets a line hook, which its coroutines
+ * lua_newstate is wrapped by the linker: each new state gets a line hook, which its coroutines
  * inherit, before any Lua code has run. When the process ends, a line `<file> <line>` for each line
  * that ran is written to $HARNESS_COVERAGE/<process id>.lines. Without that variable nothing is
  * hooked. One thread only, and a process that is killed leaves nothing: enough for specs. */
@@ -20,8 +20,8 @@ static struct file {
 } files[MOST_FILES];
 static int file_count;
 
-lua_State *__real_luaL_newstate(void);
-lua_State *__wrap_luaL_newstate(void);
+lua_State *__real_lua_newstate(lua_Alloc allocate, void *user);
+lua_State *__wrap_lua_newstate(lua_Alloc allocate, void *user);
 
 static struct file *find_file(const char *name) {
     for (int i = 0; i < file_count; i++)
@@ -53,9 +53,9 @@ static void write_lines(void) {
     fclose(out);
 }
 
-lua_State *__wrap_luaL_newstate(void) {
+lua_State *__wrap_lua_newstate(lua_Alloc allocate, void *user) {
     static bool registered;
-    lua_State *L = __real_luaL_newstate();
+    lua_State *L = __real_lua_newstate(allocate, user);
     if (!L || !getenv("HARNESS_COVERAGE")) return L;
     lua_sethook(L, on_line, LUA_MASKLINE, 0);
     if (!registered) registered = atexit(write_lines) == 0;

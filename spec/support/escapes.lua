@@ -96,9 +96,9 @@ M.rows = {
     command = "/workspace/probe abstract {abstract}", off = without "network" },
   { name = "connects to an abstract socket that it can name", protection = "landlock", both = { "network" },
     command = "/workspace/probe abstract {abstract}", off = without "landlock" },
-  { name = "attaches shared memory of the host", protection = "ipc", command = "/workspace/probe shm",
+  { name = "attaches shared memory of the host", protection = "ipc", command = "/workspace/probe shm {ipc}",
     off = without "ipc" },
-  { name = "opens a message queue of the host", protection = "ipc", command = "/workspace/probe msg",
+  { name = "opens a message queue of the host", protection = "ipc", command = "/workspace/probe msg {ipc}",
     off = without "ipc" },
   { name = "learns the name of the host", protection = "hostname",
     command = "test $(uname -n) = {hostname} && echo GOT", off = without "hostname" },
@@ -212,7 +212,7 @@ function M.world(probe, directory, uid)
   world.tcp, world.tcp_hex, world.pid = tcp, ("%04X"):format(tcp), tostring(pid)
   world.udp = helper "host-udp"
   helper("host-abstract", unique)
-  helper "host-ipc"
+  world.ipc = helper "host-ipc"
   local name <close> = assert(io.open "/proc/sys/kernel/hostname")
   world.hostname = name:read "l"
   return world, function()

@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../.."
 packages_for() {
   case $1 in
     build) echo gcc/gcc binutils/objcopy libc6-dev make/make pkg-config/pkg-config ca-certificates \
-      libuv1-dev libcurl4-openssl-dev libcjson-dev liblua5.4-dev libpcre2-dev libedit2 \
+      libuv1-dev libcurl4-openssl-dev libcjson-dev liblua5.4-dev libpcre2-dev libyaml-dev libedit2 \
       libseccomp-dev ;;
     test) echo lua-busted lua5.4/lua5.4 json-schema-test-suite locales nodejs/node npm/npm \
       openssl/openssl procps/pgrep groff-base/groff g++/g++ binutils/objdump bubblewrap/bwrap ;;

@@ -49,6 +49,7 @@ M.tool = {
     { "timeout_ms", s.integer { minimum = 1, description = "ends the command after so many milliseconds" }
       :optional() },
   },
+  returns = "{ stdout: string, stderr: string, exit_code: integer, signal?: string }",
   run = run,
 }
 

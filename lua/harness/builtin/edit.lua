@@ -80,6 +80,7 @@ M.tool = {
     { "new_string", s.string { description = "the text to put in its place; empty to delete it" } },
     { "replace_all", s.boolean { description = "replace every occurrence; default false" }:optional() },
   },
+  returns = "{ replaced: integer }",
   run = run,
 }
 

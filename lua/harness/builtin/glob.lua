@@ -50,6 +50,7 @@ M.tool = {
     { "pattern", s.string { min_length = 1, description = "such as *.lua or /workspace/*/test_*" } },
     { "root", s.string { description = "the directory to look in, absolute; default /" }:optional() },
   },
+  returns = "{ paths: string[], truncated?: boolean }",
   run = run,
 }
 

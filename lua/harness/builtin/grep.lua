@@ -195,6 +195,7 @@ M.tool = {
     { "ignore_case", s.boolean { description = "default false" }:optional() },
     { "max_results", s.integer { minimum = 1, description = "how many matches at most; default 100" }:optional() },
   },
+  returns = "{ matches: { line: integer, path: string, text: string }[], truncated?: boolean }",
   run = run,
 }
 

@@ -35,6 +35,7 @@ end
 M.tool = {
   description = "Lists the files and directories in a directory, not those further below.",
   input = s.object { { "path", s.string { min_length = 1, description = "absolute path, such as /workspace" } } },
+  returns = "{ entries: { kind: string, name: string, size?: integer }[], truncated?: boolean }",
   run = run,
 }
 

@@ -83,6 +83,7 @@ M.tool = {
       :optional() },
     { "limit", s.integer { minimum = 1, description = "how many lines to read at most" }:optional() },
   },
+  returns = "{ content: string, next_offset?: integer, total_lines?: integer, truncated?: boolean }",
   run = run,
 }
 

@@ -21,6 +21,7 @@ M.tool = {
     { "path", s.string { min_length = 1, description = "absolute path, such as /workspace/notes.md" } },
     { "content", s.string { description = "all of the file's new content" } },
   },
+  returns = "{ bytes_written: integer }",
   run = run,
 }
 

@@ -1,6 +1,7 @@
 --- harness-lua inspect FILE: what a harness defines, and what isolation its sandbox has on this machine.
 
 local commands = require "harness.cli.command"
+local inspect_skills = require "harness.cli.inspect_skills"
 local json = require "harness.json"
 local load_file = require "harness.cli.load"
 
@@ -47,9 +48,10 @@ local function show(out, info)
       #m.fallback > 0 and "; then " .. list(m.fallback) or "")
   end)
   section(out, "tools", info.tools, function(t) return t.description end)
+  inspect_skills.show(out, sorted(info.skills), info.skills, info.skill_diagnostics)
   section(out, "agents", info.agents, function(a)
-    return ("model %s, tools: %s%s"):format(a.model, tools_of(a),
-      a.description and "; " .. a.description or "")
+    return ("model %s, tools: %s%s%s"):format(a.model, tools_of(a),
+      #a.skills > 0 and ", skills: " .. list(a.skills) or "", a.description and "; " .. a.description or "")
   end)
   section(out, "workflows", info.workflows, function(w)
     local parts = { w.version and ("version %s"):format(w.version) }
@@ -63,22 +65,22 @@ local function show(out, info)
 end
 
 -- What isolation is in force here: it is tried, since much of it depends on the machine.
-local function show_sandbox(out, sandbox)
-  if not sandbox then return end
-  out:write "sandbox\n"
-  for _, line in ipairs(require("harness.sandbox.machine").report(sandbox)) do
-    out:write(("  %-20s %s\n"):format(line[1], line[2]))
-  end
+local function show_report(out, title, lines)
+  out:write(title .. "\n")
+  for _, line in ipairs(lines) do out:write(("  %-20s %s\n"):format(line[1], line[2])) end
 end
 
 local function execute(given, rest, out)
   local harness <close> = load_file.harness(rest[1])
   local info = harness:inspect()
+  inspect_skills.survey(info.skills)
   if given.json then
     out:write(json.encode(info, { pretty = true }) .. "\n")
   else
     show(out, info)
-    show_sandbox(out, harness.definition.sandbox)
+    local def = harness.definition
+    if def.sandbox then show_report(out, "sandbox", require("harness.sandbox.machine").report(def.sandbox)) end
+    if info.programs then show_report(out, "programs", require("harness.program").report(def.programs)) end
   end
   return 0
 end

@@ -9,8 +9,8 @@ local M = {}
 function M.print(with_libcurl)
   local v = core.versions()
   local libcurl = with_libcurl and (", libcurl " .. (core.http.version() or "missing")) or ""
-  print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s%s)"):format(
-    v.harness, v.lua, v.libuv, v.cjson, v.pcre2, libcurl))
+  print(("harness-lua %s  (%s, libuv %s, cJSON %s, PCRE2 %s, libyaml %s%s)"):format(
+    v.harness, v.lua, v.libuv, v.cjson, v.pcre2, v.yaml, libcurl))
 end
 
 return M

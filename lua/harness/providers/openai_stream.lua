@@ -274,11 +274,11 @@ local function next_picked(collector, response)
   local picked, content, thought, other_thought, refusal, finish, id, failure, message =
     response:next_pick(PICKER)
   if picked == nil then return false end
-  collector.seen = true
+  if not collector.seen then collector.seen = true end
   if not picked then
     collector:take_exact(content, thought) -- the event's data and type
   else
-    if content and is_text(content) then collector:say("delta", content) end
+    if content and content ~= "" and type(content) == "string" then collector:say("delta", content) end
     if not collector.id and is_text(id) then collector.id = id end
     thought = thought or other_thought
     if thought or refusal or finish or failure or message then

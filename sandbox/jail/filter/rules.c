@@ -9,17 +9,12 @@
  * Another architecture than our own (32-bit calls, x32) is no way around it: its first call kills.
  * Arguments are compared as the kernel reads them: an int in a 64-bit register is masked, or the
  * comparison is one that its upper half cannot get past. */
-#include <errno.h>
 #include <sched.h>
-#include <linux/filter.h>
-#include <seccomp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+
+#include "compile.h"
 
 #define LOW32 0xffffffffULL
 #define SET_IDS (S_ISUID | S_ISGID)
@@ -70,12 +65,6 @@ static const struct {
                  {SCMP_SYS(openat), 3}, {SCMP_SYS(mknod), 1},  {SCMP_SYS(mknodat), 2},
                  {SCMP_SYS(mkdir), 1},  {SCMP_SYS(mkdirat), 2}};
 
-static void check(int rc, const char *what) {
-    if (rc == 0) return;
-    fprintf(stderr, "the seccomp filter: %s: %s\n", what, strerror(-rc));
-    exit(1);
-}
-
 static void refuse(scmp_filter_ctx filter, int error, int number, const struct scmp_arg_cmp *when) {
     /* Names that this architecture does not have are below zero, and are no calls here. */
     if (number < 0) return;
@@ -123,26 +112,8 @@ static void add_rules(scmp_filter_ctx filter) {
     refuse_where(filter, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_MASKED_EQ, LOW32, TIOCLINUX));
 }
 
-/* The compiled filter as text. */
-static void print(int fd) {
-    struct sock_filter one;
-    puts("static const struct sock_filter FILTER[] = {");
-    while (read(fd, &one, sizeof one) == (ssize_t)sizeof one)
-        printf("    {0x%02x, %u, %u, 0x%08xU},\n", one.code, one.jt, one.jf, one.k);
-    puts("};");
-}
-
 int main(void) {
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-    FILE *compiled = tmpfile();
-    if (!filter || !compiled) check(-ENOMEM, "beginning");
-    check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
-          "the architecture");
-    check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), "the order");
+    scmp_filter_ctx filter = begin(SCMP_ACT_ALLOW);
     add_rules(filter);
-    check(seccomp_export_bpf(filter, fileno(compiled)), "compiling");
-    seccomp_release(filter);
-    if (lseek(fileno(compiled), 0, SEEK_SET) != 0) check(-errno, "reading");
-    print(fileno(compiled));
-    return fclose(compiled) == 0 && fflush(stdout) == 0 ? 0 : 1;
+    return print(filter);
 }

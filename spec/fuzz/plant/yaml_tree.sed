@@ -1,0 +1,2 @@
+# A key `~` is taken for null, as a value would be.
+s/bool is_null = !is_key \&\& /bool is_null = /
