@@ -256,6 +256,7 @@ install: all ## put all of it below PREFIX=/usr/local (DESTDIR= for packagers)
 	@rm -f build/harness.pc && $(MAKE) --no-print-directory build/harness.pc
 	@for one in $(INSTALLED); do IFS=: read -r mode from to <<< "$$one"; install -D -m $$mode "$$from" "$$to" || exit 1; done
 	ln -sf libharness.so.$(ABI) $(AT)/lib/libharness.so
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig # programs find the library at once
 
 install-rock: libraries # what the rockspec asks for: the Lua modules and harness/core.so
 	@for one in $(INSTALLED_LUA); do IFS=: read -r mode from to <<< "$$one"; install -D -m $$mode "$$from" "$$to" || exit 1; done

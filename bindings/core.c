@@ -325,10 +325,12 @@ static int signal_reason(lua_State *L) {
     struct abort_reason *reason = abort_reason(signal);
     if (!reason->release) {
         bool timeout = reason->kind == ABORT_TIMEOUT;
+        bool is_command = strcmp(reason->scope, "sandbox_run") == 0;
         lua_rawgetp(L, LUA_REGISTRYINDEX, &FACTORY_KEY);
         lua_pushstring(L, timeout ? "OPERATION_TIMEOUT" : "OPERATION_CANCELLED");
         if (timeout)
-            lua_pushfstring(L, "the %s took longer than %I ms", reason->scope,
+            lua_pushfstring(L, "the %s took longer than %I ms",
+                            is_command ? "command" : reason->scope,
                             (LUAI_UACINT)reason->timeout_ms);
         else lua_pushstring(L, "the operation was cancelled");
         lua_createtable(L, 0, 2);

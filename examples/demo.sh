@@ -16,10 +16,10 @@ cat <<TEXT
 examples/support.lua defines an agent, helper, with one tool, find_order ($model).
 Its run is shown as it happens: the tool calls with their time, then the answer as the model writes it.
 
-\$ harness-lua run examples/support.lua helper "$question"
+\$ $harness run examples/support.lua helper "$question"
 TEXT
 "$harness" run --progress examples/support.lua helper "$question"
-cat <<'TEXT'
+cat <<TEXT
 
-Next: the same with --stream (every event as JSON), harness-lua inspect examples/support.lua, README.md.
+Next: the same with --stream (every event as JSON), $harness inspect examples/support.lua, README.md.
 TEXT

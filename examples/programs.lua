@@ -6,6 +6,8 @@
 -- Each program runs in an isolated process that can only call the agent's other tools; here one step of the
 -- model makes thirteen calls. Without a key it runs offline on canned turns, which answer that question only; with
 -- OPENAI_API_KEY it runs on a real model.
+--
+-- It needs bubblewrap (apt-get install bubblewrap), as harness-lua inspect examples/programs.lua says.
 
 local harness = require "harness"
 local model = require "model" -- beside this file
@@ -31,6 +33,7 @@ local function canned(request)
   local last = request.messages[#request.messages]
   if last.role ~= "tool" then return { tool_calls = { { name = "lua", arguments = { code = PROGRAM } } } } end
   local found = harness.json.decode(last.content).result
+  if not found then return { text = "The program has not run: " .. last.content } end
   return { text = ("Orders %s are late; together they are worth %s."):format(table.concat(found.late, " and "),
     found.total) }
 end

@@ -5,7 +5,7 @@
 --     --> stopped: OPERATION_CANCELLED
 
 local harness = require "harness"
-package.path = arg[0]:match "^(.*)/[^/]*$" .. "/?.lua;" .. package.path
+package.path = (arg[0]:match "^(.*)/[^/]*$" or ".") .. "/?.lua;" .. package.path
 local model = require "model"
 
 local h = harness.define {

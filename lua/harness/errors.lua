@@ -54,6 +54,11 @@ local function by_backend(meta)
   return meta.reason == "backend_failure" or meta.reason == "cleanup_pending"
 end
 
+-- What this machine cannot do it cannot do the next time, either.
+local function by_machine(meta)
+  return meta.reason ~= "isolation_failed" and meta.reason ~= "bubblewrap_not_installed"
+end
+
 ---@class harness.ErrorKind
 ---@field category string
 ---@field retriable boolean|fun(meta: table, cause: any): boolean
@@ -69,7 +74,7 @@ M.CATALOGUE = {
   HARNESS_CONFIG_ERROR = kind("config", false, "reason", "path", "id", "problems"),
   VALIDATION_ERROR = kind("validation", false, "where", "issues"),
   PERMISSION_DENIED = kind("permission", false, "tool_name", "agent_id", "reason"),
-  SANDBOX_ERROR = kind("sandbox", true, "reason", "stdout", "stderr"),
+  SANDBOX_ERROR = kind("sandbox", by_machine, "reason", "stdout", "stderr"),
   SANDBOX_NO_EXECUTOR = kind("sandbox", false, "session_id"),
   MODEL_ERROR = kind("model", by_transport, "provider", "model", "method", "status", "reason",
     "provider_code", "provider_type", "provider_param", "provider_request_id", "provider_message",

@@ -386,7 +386,7 @@ describe("harness-lua run on a terminal", function()
     local text = result.stdout:gsub("\r\n", "\n")
     assert.truthy(text:find('[noisy {"word":"x"}]\n', 1, true), text)
     assert.truthy(text:find "%[noisy done after %d+ ms%]\n")
-    assert.truthy(text:find "%[broken failed: [A-Z_]+ after %d+ ms%]\n")
+    assert.truthy(text:find "%[broken failed: [A-Z_]+ after %d+ ms: [^\n]+%]\n", text)
     assert.truthy(text:find "\nBoth are done%.\n$")
   end)
 

@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- Every example runs offline, and prints what its first comment says.
 local command = require "spec.support.command"
 local process = require "harness.process"

@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- Agents with the built-in tools on a real sandbox: the default one, and what a model is given of commands.
 local command = require "spec.support.command"
 local harness = require "harness"

@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- sandbox/jail/code*.c through lua/harness/program.lua: what a program can do, and what becomes of those that
 -- want more.
 

@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- bash{}: commands on the tree of the session: what they see, what they answer, how they end.
 local command = require "spec.support.command"
 local core = require "harness.core"
@@ -480,17 +481,22 @@ end)
 describe("a machine without", function()
   local ENV <const> = "/usr/bin/env"
 
-  it("bubblewrap says so, and auto() has files only", function()
-    local result = command.run { program = ENV, "PATH=/nowhere", command.HARNESS_LUA, "-e", [[
+  it("bubblewrap says so, and auto() has files only: those of its root", function()
+    local root = command.directory { ["notes.txt"] = "here" }
+    local result = command.run { program = ENV, "PATH=/nowhere", "ROOT=" .. root.path, command.HARNESS_LUA, "-e", [[
       local harness = require "harness"
       local ok, err = pcall(harness.sandbox.bash, {})
       print(ok, err.code, err.meta.reason, err.message)
       local session = harness.sandbox.auto():open { session_id = "s" }
       session:write("/a", "b")
       print(session.executor, session:read "/a", pcall(session.exec, session, "true"))
+      session = harness.sandbox.auto { root = os.getenv "ROOT" }:open { session_id = "s" }
+      print(session.executor, session:read "/workspace/notes.txt")
+      session:close()
     ]] }
+    root:close()
     assert.matches("false\tHARNESS_CONFIG_ERROR\tbubblewrap_not_installed\t.*apt%-get install bubblewrap\n"
-      .. "unavailable\tb\tfalse\tSANDBOX_NO_EXECUTOR", result.stdout .. result.stderr)
+      .. "unavailable\tb\tfalse\tSANDBOX_NO_EXECUTOR.*\nunavailable\there\n", result.stdout .. result.stderr)
   end)
 
   it("user namespaces says so, and runs nothing", function()

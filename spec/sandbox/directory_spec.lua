@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- sandbox/files_directory*.c: a directory of the host. What it has in common with other sandboxes:
 -- contract_spec; races: race_spec.
 

@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- Attempts to get out of bash{}: each is refused, and works when just the protection that it tests is switched
 -- off; so a row that fails for another reason is no proof. As root, whose commands run as somebody else, and as
 -- an unprivileged user.

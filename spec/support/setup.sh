@@ -73,7 +73,7 @@ install() {
   # Lists of packages may be absent or old: the first failure fetches them, the second one counts.
   apt install -y --no-install-recommends "$@" || {
     echo "fetching the lists of packages" | tee -a $log
-    apt update && apt install -y --no-install-recommends "$@"
+    apt update -o APT::Update::Error-Mode=any && apt install -y --no-install-recommends "$@"
   } || {
     tail -n 15 $log >&2
     echo "setup: apt-get failed (all of it: $log); the command was: $command" >&2

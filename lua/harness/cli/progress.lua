@@ -9,7 +9,7 @@ local printable = require("harness.cli.output").printable
 
 local M = {}
 
-local MOST_INPUT <const> = 200 -- bytes of a tool's input that are shown
+local MOST_INPUT <const> = 200 -- bytes of a tool's input, or of why it failed, that are shown
 
 ---@class harness.cli.Progress
 ---@field package out harness.cli.Output
@@ -147,8 +147,9 @@ end
 
 SHOW["tool.finished"] = function(self, event)
   end_tool(self, event)
-  local how = event.error and "failed: " .. event.error.code or "done"
-  note(self, ("[%s %s after %d ms]"):format(event.tool_id, how, event.duration_ms))
+  local err = event.error
+  local how, why = err and "failed: " .. err.code or "done", err and ": " .. shortened(err.message) or ""
+  note(self, ("[%s %s after %d ms%s]"):format(event.tool_id, how, event.duration_ms, why))
 end
 
 --- Shows an event; not while somebody is asked something (cli/consent.lua).

@@ -28,7 +28,10 @@ local function list(harness, out, given, session_id)
   for _, run in ipairs(runs) do
     out:write((given.json and json.encode(run) or output.printable(line_of(run))) .. "\n")
   end
-  if #runs == 0 and not given.json then io.stderr:write "There are no runs.\n" end
+  if #runs > 0 or given.json then return end
+  local in_memory = harness:inspect().adapters[1].id == "memory"
+  io.stderr:write(in_memory and "There are no runs: the storage is in memory, and knows of none of another process.\n"
+    or "There are no runs.\n")
 end
 
 local function show(harness, out, given, run_id)

@@ -33,6 +33,8 @@ local function strings(value)
   end
 end
 
+local CALL_FIELDS <const> = { name = true, arguments = true, id = true, invalid_arguments = true }
+
 local function tool_calls(value)
   if type(value) ~= "table" or #value == 0 and next(value) ~= nil then
     return "expected a list of calls {name, arguments?, id?}"
@@ -40,6 +42,11 @@ local function tool_calls(value)
   for i, call in ipairs(value) do
     if type(call) ~= "table" or type(call.name) ~= "string" then
       return ("call %d: expected a table {name, arguments?, id?}"):format(i)
+    end
+    for field in pairs(call) do
+      if not CALL_FIELDS[field] then
+        return ("call %d: there is no field %q; a call has name, arguments, id"):format(i, tostring(field))
+      end
     end
     if call.arguments ~= nil and type(call.arguments) ~= "table" then
       return ("call %d: expected arguments as a table, got %s"):format(i, type(call.arguments))

@@ -1,3 +1,4 @@
+-- needs: user namespaces
 -- lua/harness/builtin/lua.lua and program_tools.lua: programs of a model within a run.
 
 local clock = require "spec.support.clock"
@@ -332,8 +333,10 @@ describe("the tool lua", function()
         end)
         while begun < #case[2] do task.pause() end
         local processes
+        local latest = os.time() + 30
         repeat -- bubblewrap, and in it harness-jail
           task.pause()
+          assert(os.time() < latest, "there is no process of the program")
           processes = descendants.of "self"
         until #processes == 2
         if #case[2] == 1 then -- it computes

@@ -262,6 +262,7 @@ describe("the scripted provider", function()
       { "chunks that are none", { { chunks = "abc" } }, "chunks" },
       { "a chunk that is none", { { chunks = { 7 } } }, "chunks" },
       { "calls that are none", { { tool_calls = { name = "x" } } }, "tool_calls" },
+      { "a call with another field", { { tool_calls = { { name = "a", input = {} } } } }, 'there is no field "input"' },
       { "a call without a name", { { tool_calls = { { arguments = {} } } } }, "call 1" },
       { "arguments as text", { { tool_calls = { { name = "x", arguments = "{}" } } } }, "arguments" },
       { "an error as text", { { error = "boom" } }, "error" },
