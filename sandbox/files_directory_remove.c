@@ -44,9 +44,9 @@ static int open_closed(int parent, const char *name) {
     return rc == 0 ? openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 }
 
-/* Goes into a directory: 0 or an errno. */
+/* Goes into a directory: 0 or an errno. What has become a link meanwhile is ENOTDIR. */
 static int enter(struct removal *r, int parent, const char *name) {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == EACCES && r->force) fd = open_closed(parent, name);
     if (fd < 0) return errno;
     struct stat st;
