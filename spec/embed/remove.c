@@ -76,10 +76,25 @@ static void link_below(void) {
 static void link_at_the_top(void) {
     begin(swap);
     int tree = openat(at, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)remove_tree(tree, "x", true);
-    CHECK(is_there("out/secret") && is_there("moved/inner") && is_there("tree/other"));
+    CHECK_INT(0, remove_tree(tree, "x", true));
+    CHECK(!is_there("tree/x") && is_there("out/secret") && is_there("moved/inner") &&
+          is_there("tree/other"));
     CHECK(close(tree) == 0);
     CHECK_INT(0, remove_tree(at, "moved", false));
+    CHECK_INT(0, remove_tree(at, "tree", false));
+    end();
+}
+
+/* Whenever it is empty, there is a new file. */
+static void refill(enum moment moment, int fd, const char *name, bool is_dir) {
+    (void)fd;
+    if (moment == BEFORE && is_dir && strcmp(name, "tree") == 0) make_file(at, "tree/new");
+}
+
+static void never_empty(void) {
+    begin(refill);
+    CHECK_INT(ENOTEMPTY, remove_tree(at, "tree", false));
+    meddle = NULL;
     CHECK_INT(0, remove_tree(at, "tree", false));
     end();
 }
@@ -88,6 +103,7 @@ int main(int argc, char **argv) {
     static const struct check_case CASES[] = {
         {"link_below", link_below},
         {"link_at_the_top", link_at_the_top},
+        {"never_empty", never_empty},
         {NULL, NULL},
     };
     return check_main(argc, argv, CASES);
