@@ -342,10 +342,18 @@ static enum files_error mount_items(const struct mounting *m, bool read_only) {
     return rc;
 }
 
+static enum files_error follow(struct files *f, struct normal *at) {
+    as_owner(f, true);
+    enum files_error rc = f->ops->follow(f, at->bytes, &at->len);
+    as_owner(f, false);
+    return rc;
+}
+
 enum files_error files_mount(struct files *f, const char *at, size_t at_len,
                              const struct files_new_file *files, size_t count, bool read_only) {
     struct normal top;
     enum files_error rc = begin(f, at, at_len, &top);
+    if (rc == FILES_OK && f->ops->follow) rc = follow(f, &top);
     if (rc != FILES_OK) return rc;
     struct mounting m = {.f = f, .at = &top};
     buf_init(&m.bytes, SIZE_MAX / 2);

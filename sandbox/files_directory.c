@@ -180,6 +180,16 @@ enum files_error directory_stat(struct files *f, const char *path, size_t len,
     return FILES_OK;
 }
 
+static enum files_error directory_follow(struct files *f, char path[PATH_BYTES_MAX + 1],
+                                         size_t *len) {
+    struct place place;
+    place_set(&place, path, *len);
+    enum files_error rc = directory_resolve(directory_of(f), &place);
+    memcpy(path, place.path, place.len + 1);
+    *len = place.len;
+    return rc;
+}
+
 /* ---- opening and closing -------------------------------------------------------------------- */
 
 static void directory_close(struct files *f) {
@@ -207,6 +217,7 @@ static const struct files_ops OPS = {
     .remove = directory_remove,
     .list = directory_list,
     .stat = directory_stat,
+    .follow = directory_follow,
     .snapshot = directory_snapshot,
     .restore = directory_restore,
     .close = directory_close,

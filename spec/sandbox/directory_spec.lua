@@ -202,10 +202,28 @@ describe("directory", function()
       for _, path in ipairs { "/workspace/link", "/workspace/dir/s/SKILL.md", "/workspace/dir/s/new" } do
         assert.equal("read_only", (reason(session, "write", path, "2")))
       end
+      assert.equal("read_only", (reason(session, "write", "/workspace/dir/s/new/deep", "2")))
+      assert.same({ "/skills/s/SKILL.md" }, paths(session:list("/skills/s", { recursive = true })))
       assert.equal("read_only", (reason(session, "remove", "/workspace/dir/s", { recursive = true })))
       session:remove "/workspace/link"
       assert.equal("1", session:read "/skills/s/SKILL.md")
     end)
+  end)
+
+  it("is mounted where a link on the way leads to, and read-only there", function()
+    local session, root = session_on { "mkdir real", "ln -s real link", "ln -s nowhere dead" }
+    session:mount({ a = "1" }, "/workspace/link/in", { read_only = true })
+    assert.same({ "/workspace/real/in" }, session[1]:host().read_only)
+    for _, path in ipairs { "/workspace/link/in/a", "/workspace/real/in/a", "/workspace/link/in/new/deep" } do
+      assert.equal("read_only", (reason(session, "write", path, "2")))
+    end
+    assert.equal("read_only", (reason(session, "remove", "/workspace/real", { recursive = true })))
+    assert.equal("real/in/a", sh(root, "find real/in -mindepth 1"))
+    assert.equal("1", sh(root, "cat real/in/a"))
+    session:mount({ a = "2" }, "/workspace/real/in") -- and no longer read-only
+    session:write("/workspace/link/in/a", "3")
+    local _, _, err = reason(session, "mount", { a = "1" }, "/workspace/dead/in")
+    assert.matches("leads by a symbolic link to /workspace/nowhere", err.message)
   end)
 
   describe("links", function()
