@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "files_directory_impl.h"
@@ -36,14 +37,46 @@ enum files_error directory_errno(struct directory_files *d, int error, const cha
     }
 }
 
-/* The file system sees the owner of the tree, without the capabilities of root, in this thread.
- * So a file call may do what a command of that user may, and what is made is the owner's. */
+#ifdef SYS_setgroups32 /* where the other one takes numbers of 16 bits */
+#undef SYS_setgroups
+#define SYS_setgroups SYS_setgroups32
+#endif
+
+/* Of this thread alone, unlike setgroups of the C library. */
+static void set_groups(int count, const gid_t *groups) {
+    (void)syscall(SYS_setgroups, (long)count, groups);
+}
+
+/* The file system sees the owner of the tree, without our groups and the capabilities of root, in
+ * this thread. So a file call may do what a command of that user may, and what is made is the
+ * owner's. That it works was seen when the tree was opened. */
 static void directory_as_owner(struct files *f, bool on) {
     const struct directory_files *d = directory_of(f);
     if (!d->owner.given) return;
     if (!on) (void)setfsuid(geteuid());
+    if (d->group_count) set_groups(on ? 0 : d->group_count, d->groups);
     (void)setfsgid(on ? d->owner.gid : getegid());
     if (on) (void)setfsuid(d->owner.uid);
+}
+
+/* Can calls be made as the owner? Not where that user has no number in our namespace, or without
+ * CAP_SETUID and CAP_SETGID. */
+static enum files_error check_owner(struct directory_files *d, char *why) {
+    if (!d->owner.given) return FILES_OK;
+    int count = getgroups(0, NULL);
+    d->groups = calloc((size_t)(count > 0 ? count : 0) + 1, sizeof *d->groups);
+    if (!d->groups) return FILES_ENOMEM;
+    d->group_count = count > 0 && getgroups(count, d->groups) == count ? count : 0;
+    directory_as_owner(&d->base, true);
+    bool works = getgroups(0, NULL) == 0 && (uid_t)setfsuid((uid_t)-1) == d->owner.uid &&
+                 (gid_t)setfsgid((gid_t)-1) == d->owner.gid;
+    directory_as_owner(&d->base, false);
+    if (works) return FILES_OK;
+    snprintf(why, FILES_DETAIL_SIZE,
+             "calls cannot be made with the rights of user %lu and group %lu: the engine may not "
+             "take them (CAP_SETUID, CAP_SETGID), or they are not in its namespace",
+             (unsigned long)d->owner.uid, (unsigned long)d->owner.gid);
+    return FILES_EIO;
 }
 
 static enum files_error make_private(struct directory_files *d) {
@@ -202,6 +235,8 @@ static void directory_close(struct files *f) {
     buf_free(&d->scratch);
     free(d->workspace_path);
     free(d->private_base);
+    free(d->groups);
+    d->groups = NULL;
     d->workspace_path = d->private_base = NULL;
 }
 
@@ -274,7 +309,7 @@ enum files_error files_directory_new(const struct files_directory_options *optio
         .given = options->has_owner, .uid = options->uid, .gid = options->gid};
     d->quota_bytes = options->quota_bytes;
     d->private_base = strdup(options->base);
-    enum files_error rc = d->private_base ? FILES_OK : FILES_ENOMEM;
+    enum files_error rc = d->private_base ? check_owner(d, why) : FILES_ENOMEM;
     if (rc == FILES_OK && options->root) {
         d->workspace_path = strdup(options->root);
         rc = d->workspace_path ? open_root(d, options->root, why) : FILES_ENOMEM;

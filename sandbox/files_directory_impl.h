@@ -20,6 +20,8 @@ struct directory_files {
     char *private_base;   /* where the private directory is made */
     struct private_dir private;
     struct private_owner owner;
+    gid_t *groups; /* that we are in besides, while the calls are not the owner's */
+    int group_count;
     uint64_t quota_bytes, used_bytes;
     bool is_measured;
     struct buf scratch; /* what was read last */

@@ -343,6 +343,38 @@ describe("directory", function()
     assert.equal("1", sh("/", ("setpriv --reuid 65534 --regid 65534 --clear-groups cat %s/notes/b"):format(private)))
   end)
 
+  -- What a process with these rights gets of a tree whose calls are to be those of nobody.
+  local function as_nobody(words, root, base)
+    local file = trees.new { "chmod 755 ." } .. "/code.lua"
+    local out <close> = assert(io.open(file, "w"))
+    out:write(([[
+      local tree, why = require("harness.core").sandbox.directory { root = %q, base = %q, uid = 65534, gid = 65534 }
+      if not tree then return print(why) end
+      local session = require("harness.sandbox.session").new(tree, {})
+      print(select(2, pcall(session.read, session, "/workspace/secret")))
+      print(io.open(%q .. "/secret") and "ours")
+    ]]):format(root, base, root))
+    out:close()
+    return sh(".", ("%s %s %s"):format(words, os.getenv "HARNESS_LUA", file))
+  end
+
+  it("makes the calls of an owner without the groups of the engine", function()
+    local root = trees.new { "chmod 755 .", "echo 1 > secret", "chmod 640 secret" }
+    if sh(root, "id -u") ~= "0" then return pending "only root can be in other groups" end
+    sh(root, "chgrp 7 secret")
+    local said = as_nobody("setpriv --groups 7,9", root, trees.new { "chmod 711 ." })
+    assert.matches("Permission denied.*\nours$", said)
+  end)
+
+  it("is not opened for an owner that it cannot make calls for", function()
+    local root = trees.new { "chmod 755 ." }
+    if sh(root, "id -u") ~= "0" then return pending "only root has rights to lose" end
+    for _, lost in ipairs { "-setuid", "-setgid" } do
+      local said = as_nobody("setpriv --groups 7 --bounding-set " .. lost, root, trees.new { "chmod 711 ." })
+      assert.matches("calls cannot be made with the rights of user 65534 and group 65534", said)
+    end
+  end)
+
   describe("bad input", function()
     it("of the constructor is told at once", function()
       local root = trees.new { "echo 1 > file" }
