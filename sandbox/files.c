@@ -43,6 +43,7 @@ static bool is_system_name(const char *name, size_t len) {
 }
 
 enum files_error files_check_name(struct files *f, const char *path, size_t len) {
+    if (f->hidden && path_within(path, len, f->hidden, strlen(f->hidden))) return FILES_EHIDDEN;
     if (!f->no_system_names) return FILES_OK;
     const char *end = memchr(path + 1, '/', len - 1);
     size_t name_len = end ? (size_t)(end - path) - 1 : len - 1;
@@ -458,6 +459,7 @@ static const struct {
     [FILES_OK] = {"none", "OK", "is right"},
     [FILES_EPATH] = {"invalid_path", "EINVAL", "is no path"},
     [FILES_ESYSTEM] = {"invalid_path", "EPERM", "belongs to the system; work in /workspace"},
+    [FILES_EHIDDEN] = {"invalid_path", "EPERM", "is what sandboxes keep for themselves"},
     [FILES_EESCAPE] = {"invalid_path", "EXDEV", "leads out of the sandbox by a symbolic link"},
     [FILES_ENOENT] = {"fs_failed", "ENOENT", "does not exist"},
     [FILES_EISDIR] = {"fs_failed", "EISDIR", "is a directory"},

@@ -28,6 +28,7 @@ enum files_error {
     FILES_OK,
     FILES_EPATH,     /* not a path: path.h says why */
     FILES_ESYSTEM,   /* a name of the system, such as /usr */
+    FILES_EHIDDEN,   /* where sandboxes keep their own files */
     FILES_EESCAPE,   /* a symbolic link leads out of the tree */
     FILES_ENOENT,    /* there is nothing */
     FILES_EISDIR,    /* a directory where a file is wanted */
@@ -130,6 +131,7 @@ struct files {
     bool closed;
     bool no_system_names; /* /usr, /etc, ... are refused */
     bool mounting;        /* read-only does not count meanwhile */
+    const char *hidden;   /* a path that is refused with all below; the kind's own. NULL: none */
     struct files_mount *read_only;
     size_t read_only_count;
     char detail[FILES_DETAIL_SIZE]; /* more about the last error; may be empty */

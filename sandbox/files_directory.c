@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,7 +237,9 @@ static void directory_close(struct files *f) {
     free(d->workspace_path);
     free(d->private_base);
     free(d->groups);
+    free(d->hidden);
     d->groups = NULL;
+    d->base.hidden = d->hidden = NULL;
     d->workspace_path = d->private_base = NULL;
 }
 
@@ -280,6 +283,20 @@ static enum files_error open_root(struct directory_files *d, const char *root, c
     return errno == ENOSYS ? FILES_EUNSUPPORTED : FILES_EIO;
 }
 
+/* Where private directories are may be below the root: that is not part of the tree, or sessions
+ * could get at what is in others, and a snapshot would hold itself. */
+static enum files_error hide_private(struct directory_files *d) {
+    char root[PATH_MAX], base[PATH_MAX], path[2 * PATH_MAX];
+    if (!realpath(d->workspace_path, root) || !realpath(d->private_base, base)) return FILES_OK;
+    size_t len = strlen(root) == 1 ? 0 : strlen(root);
+    if (!path_within(base, strlen(base), root, strlen(root))) return FILES_OK;
+    char name[PRIVATE_HOME_SIZE];
+    private_home_name(name);
+    snprintf(path, sizeof path, "/workspace%s/%s", strlen(base) == 1 ? "" : base + len, name);
+    d->base.hidden = d->hidden = strdup(path);
+    return d->hidden ? FILES_OK : FILES_ENOMEM;
+}
+
 /* Without a root /workspace is in the private directory. */
 static enum files_error make_workspace(struct directory_files *d, char *why) {
     enum files_error rc = directory_make_private(d);
@@ -313,6 +330,7 @@ enum files_error files_directory_new(const struct files_directory_options *optio
     if (rc == FILES_OK && options->root) {
         d->workspace_path = strdup(options->root);
         rc = d->workspace_path ? open_root(d, options->root, why) : FILES_ENOMEM;
+        if (rc == FILES_OK) rc = hide_private(d);
     } else if (rc == FILES_OK) {
         rc = make_workspace(d, why);
     }

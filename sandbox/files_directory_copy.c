@@ -35,6 +35,7 @@ struct todo {
 struct copy {
     int from, to;
     bool is_restore;
+    const struct stat *except;
     size_t count;
     struct todo *todo;
 };
@@ -183,11 +184,16 @@ static int copy_directory(struct copy *c, const struct pair *pair, const char *n
     return error;
 }
 
+static bool is_except(const struct copy *c, const struct stat *st) {
+    return st->st_dev == c->except->st_dev && st->st_ino == c->except->st_ino;
+}
+
 static int copy_entry(struct copy *c, const struct pair *pair, const char *name) {
     struct stat st;
     if (++c->count > COPY_MAX) return E2BIG;
     if (fstatat(pair->from, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? 0 : errno;
+    if (is_except(c, &st)) return 0;
     if (S_ISREG(st.st_mode)) return copy_file(c, pair, name);
     if (S_ISDIR(st.st_mode)) return copy_directory(c, pair, name, &st);
     if (S_ISLNK(st.st_mode)) return copy_link(pair, name, &st);
@@ -201,8 +207,8 @@ static bool is_special(mode_t mode) {
 /* Removes what has no counterpart. */
 static int prune_entry(struct copy *c, const struct pair *pair, const char *name) {
     struct stat from, to;
-    (void)c;
     if (fstatat(pair->to, name, &to, AT_SYMLINK_NOFOLLOW) != 0) return errno == ENOENT ? 0 : errno;
+    if (is_except(c, &to)) return 0;
     bool there = fstatat(pair->from, name, &from, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && errno != ENOENT) return errno;
     if (there ? (from.st_mode & S_IFMT) == (to.st_mode & S_IFMT) : is_special(to.st_mode)) return 0;
@@ -258,12 +264,12 @@ static int run(struct copy *c) {
     return error;
 }
 
-int copy_tree(int from, int to) {
-    struct copy c = {.from = from, .to = to};
+int copy_tree(int from, int to, const struct stat *except) {
+    struct copy c = {.from = from, .to = to, .except = except};
     return run(&c);
 }
 
-int copy_restore(int from, int to) {
-    struct copy c = {.from = from, .to = to, .is_restore = true};
+int copy_restore(int from, int to, const struct stat *except) {
+    struct copy c = {.from = from, .to = to, .is_restore = true, .except = except};
     return run(&c);
 }

@@ -90,6 +90,16 @@ static enum files_error add_entry(struct listing *l, int fd, const char *below, 
     return rc;
 }
 
+/* Is it the path that is refused? */
+static bool is_hidden(const struct listing *l, const char *below, size_t below_len,
+                      const char *name) {
+    const char *hidden = l->d->base.hidden;
+    size_t top = l->real.len == 1 ? 0 : l->real.len, name_len = strlen(name);
+    return hidden && strlen(hidden) == top + below_len + 1 + name_len &&
+           memcmp(hidden, l->real.path, top) == 0 && memcmp(hidden + top, below, below_len) == 0 &&
+           hidden[top + below_len] == '/' && strcmp(hidden + top + below_len + 1, name) == 0;
+}
+
 /* /workspace is not where its name is in the private directory, if it was given. */
 static bool is_covered(const struct listing *l, size_t below_len, const char *name) {
     return l->d->workspace >= 0 && l->real.len == 1 && below_len == 0 &&
@@ -114,7 +124,9 @@ static enum files_error read_entries(struct listing *l, int fd, const char *belo
         for (ssize_t at = 0; at < n;) {
             const struct dirent64 *entry = (const void *)(dents.bytes + at);
             at += entry->d_reclen;
-            if (is_dots(entry->d_name) || is_covered(l, below_len, entry->d_name)) continue;
+            if (is_dots(entry->d_name) || is_covered(l, below_len, entry->d_name) ||
+                is_hidden(l, below, below_len, entry->d_name))
+                continue;
             enum files_error rc = add_entry(l, fd, below, below_len, entry->d_name, entry->d_type);
             if (rc != FILES_OK) return rc;
         }

@@ -133,6 +133,8 @@ enum files_error directory_remove(struct files *f, const char *path, size_t len,
     bool is_workspace =
         place.len == strlen("/workspace") && memcmp(place.path, "/workspace", place.len) == 0;
     if (is_workspace) rc = FILES_EBUSY;
+    else if (f->hidden && path_within(f->hidden, strlen(f->hidden), place.path, place.len))
+        rc = files_fail(f, FILES_EBUSY, "cannot be removed: sandboxes keep their own files in it");
     else if (files_holds_read_only(f, place.path, place.len)) rc = FILES_EREADONLY;
     else if (!at.exists) rc = FILES_ENOENT;
     int error = rc == FILES_OK ? remove_at(&at, recursive) : 0;

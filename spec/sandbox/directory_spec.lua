@@ -118,6 +118,37 @@ describe("directory", function()
       assert.equal("", sh(root, "ls -A"))
     end)
 
+    it("is not what sandboxes keep for themselves, though it is below the root", function()
+      local root = trees.new { "mkdir data", "ln -s data link", "echo 1 > a" }
+      local base = root .. "/data"
+      local session = opened { root = root, data_directory = base }
+      local other = opened { data_directory = base }
+      other:write("/notes/secret", "1")
+      session:write("/notes/own", "1")
+      local home = sh(base, "ls")
+      assert.same({ "/notes", "/notes/own", "/workspace", "/workspace/a", "/workspace/data", "/workspace/link" },
+        paths(session:list("/", { recursive = true })))
+      assert.same({}, session:list "/workspace/link")
+      local id = other[1]:host().private:match "([^/]*)/tree$"
+      for _, at in ipairs { "data/", "link/" } do
+        local path = ("/workspace/%s%s"):format(at, home)
+        for _, call in ipairs { { "list", path }, { "stat", path }, { "write", path .. "/x", "1" },
+          { "read", ("%s/%s/tree/notes/secret"):format(path, id) }, { "remove", path, { recursive = true } } } do
+          local why, _, err = reason(session, table.unpack(call))
+          assert.equal("invalid_path", why)
+          assert.matches("keep for themselves", err.message)
+        end
+      end
+      assert.equal("EBUSY", select(2, reason(session, "remove", "/workspace/data", { recursive = true })))
+      local snapshot = session:snapshot()
+      local copied = sh(session[1]:host().private, "cd ../snapshot-*/workspace && find . -mindepth 1 | sort | xargs")
+      assert.equal("./a ./data ./link", copied)
+      session:write("/workspace/a", "2")
+      session:restore(snapshot)
+      assert.same({ "1\n", "1", "1" },
+        { session:read "/workspace/a", session:read "/notes/own", other:read "/notes/secret" })
+    end)
+
     it("tells where it is", function()
       local session, root = session_on {}
       session:mount({}, "/skills/a", { read_only = true })
