@@ -361,6 +361,17 @@ describe("the end of a command", function()
     session:close()
   end)
 
+  it("is the close of the session, for what is being started, too", function()
+    local session, seconds = open(), odd_seconds()
+    local t = harness.spawn(function() return failure(session.spawn, session, "sleep", { args = { seconds } }) end)
+    harness.sleep(0) -- until it waits
+    session:close()
+    assert.same({}, processes_with(seconds))
+    local err = t:await()
+    assert.same({ "SANDBOX_ERROR", "session_closed" }, { err.code, err.meta.reason })
+    assert.same({}, processes_with(seconds))
+  end)
+
   it("is the end of the engine, a kill -9 too", function()
     local seconds = odd_seconds()
     local script = ([[

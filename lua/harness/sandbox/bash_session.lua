@@ -28,7 +28,9 @@ Session.__index = Session
 
 Session.executor = "available"
 
-local function closed_error()
+--- Raises SANDBOX_ERROR when it was closed.
+function Session:check_open()
+  if not self.closed then return end
   errors.raise("SANDBOX_ERROR", "the sandbox session was closed", { reason = "session_closed" })
 end
 
@@ -66,7 +68,7 @@ end
 
 -- Where things are, on the host, and where they go.
 local function places(self)
-  if self.closed then closed_error() end
+  self:check_open()
   local host = self[1]:host(true)
   if not self.root then make_root(self, host) end
   host.root, host.etc, host.entries = self.root, self.etc, top_names(self, host.private)
@@ -152,7 +154,7 @@ end
 ---  stdout_truncated_bytes?: integer, stderr_truncated_bytes?: integer }
 function Session:exec(command, given)
   local checked = options.exec(command, given)
-  if self.closed then closed_error() end
+  self:check_open()
   local limits = options.merge(self.sandbox.limits, checked.limits)
   local timeout_ms = limits.wall_ms
   if (checked.timeout_ms or 0) > 0 then timeout_ms = math.min(timeout_ms, checked.timeout_ms) end
@@ -171,7 +173,7 @@ end
 ---@return harness.SpawnedCommand
 function Session:spawn(command, given)
   local checked = options.spawn(command, given)
-  if self.closed then closed_error() end
+  self:check_open()
   local args = table.move(checked.args or {}, 1, #(checked.args or {}), 2, { command })
   return spawned.start(self, places(self), {
     args = args, cwd = checked.cwd, env = checked.env, stdin = true,

@@ -67,7 +67,10 @@ end
 
 -- What close() of the session calls.
 function Spawned:cancel() self.process:stop() end
-function Spawned:await() return self.monitor:await() end
+function Spawned:await()
+  if self.monitor then return self.monitor:await() end
+  self.process:wait() -- it is still being started
+end
 
 Spawned.__close = function(self)
   self.process:stop()
@@ -111,12 +114,14 @@ end
 function M.start(session, places, command, signal)
   local p = jailed.start(session.sandbox, places, command)
   local self = setmetatable({ process = p, pid = p.pid, report = "" }, Spawned)
+  session.live[self] = true
   local ok, err = pcall(await_start, self, command)
-  if not ok then
+  if session.closed or not ok then
+    session.live[self] = nil
     p:close()
+    session:check_open()
     error(err, 0)
   end
-  session.live[self] = true
   if signal then follow(self, signal) end
   self.monitor = task.make({ root = true }, watch, self, session)
   return self
