@@ -115,13 +115,19 @@ static bool same_bytes(int a, int b) {
     }
 }
 
-/* Is the file there as it should be? Then its mode and time are set right. */
+static bool same_traits(const struct stat *a, const struct stat *b) {
+    bool same_owner = a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+    return (a->st_mode & 0777) == (b->st_mode & 0777) && (same_owner || !gives_owners()) &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Is the file there as it should be? Then its mode and time are set right, where they are not. */
 static bool is_same(const struct pair *pair, const char *name, int from, const struct stat *st) {
     struct stat now;
     int to = open_regular(pair->to, name, &now);
     if (to < 0) return false;
     bool same = now.st_size == st->st_size && same_bytes(from, to);
-    if (same && copy_traits(st, to) != 0) same = false;
+    if (same && !same_traits(st, &now) && copy_traits(st, to) != 0) same = false;
     close(to);
     return same;
 }
