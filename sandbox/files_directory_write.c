@@ -23,11 +23,13 @@ static int write_all(int fd, const char *bytes, size_t n) {
     return 0;
 }
 
-/* A new file beside the one to be written: its descriptor, or -1. */
-static int new_temp(struct directory_files *d, int parent, char temp[TEMP_SIZE]) {
+/* A new file beside the one to be written, which nobody else can read before it has the mode of
+ * that one: its descriptor, or -1. */
+static int new_temp(struct directory_files *d, const struct parent *at, char temp[TEMP_SIZE]) {
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     for (int i = 0; i < TRIES; i++) {
         snprintf(temp, TEMP_SIZE, ".harness-lua-%ld-%u.tmp", (long)getpid(), d->serial++);
-        int fd = openat(parent, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        int fd = openat(at->fd, temp, flags, at->exists ? 0600 : 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
     return -1;
@@ -46,7 +48,7 @@ static int keep_traits(int fd, const struct parent *at) {
 
 static int write_temp(struct directory_files *d, const struct parent *at, const char *bytes,
                       size_t n, char temp[TEMP_SIZE]) {
-    int fd = new_temp(d, at->fd, temp);
+    int fd = new_temp(d, at, temp);
     if (fd < 0) return errno;
     int error = write_all(fd, bytes, n);
     if (!error) error = keep_traits(fd, at);

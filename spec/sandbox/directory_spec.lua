@@ -489,6 +489,15 @@ describe("directory", function()
     ]]))
   end)
 
+  it("shows what is written to nobody who could not read the old content", function()
+    local root = trees.new { "echo old > a", "chmod 600 a" }
+    -- killed in the middle of it, so that the new content is still under its temporary name
+    in_child([[sh -c 'ulimit -c 0; ulimit -f 64; "$@"; true' sh]], root,
+      [[session:write("/workspace/a", ("x"):rep(1000000))]])
+    assert.equal("600 a 600 .harness", sh(root, "stat -c '%a %n' a .harness-lua-* | cut -d - -f 1 | xargs"))
+    assert.equal("old", sh(root, "cat a"))
+  end)
+
   describe("with a quota", function()
     it("counts what is there and what is written", function()
       local session, root = session_on({ "head -c 600 /dev/zero > a" }, { quota_bytes = 1000 })
