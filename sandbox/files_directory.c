@@ -133,7 +133,7 @@ static enum files_error read_all(struct directory_files *d, int fd, size_t size)
         if (n < 0) return directory_errno(d, errno, "cannot be read");
         if (n == 0) return FILES_OK;
         b->len += (size_t)n;
-        if ((size_t)n < want) return FILES_OK; /* only at the end of a regular file */
+        if (b->len == size) return FILES_OK; /* as the size said: not asked once more */
         want = 65536;
     }
 }

@@ -489,6 +489,12 @@ describe("directory", function()
     ]]))
   end)
 
+  it("reads files to their end that give less at a time and tell no size", function()
+    local session = opened { root = "/proc/self" }
+    assert.equal(0, session:stat("/workspace/maps").size)
+    assert.matches("%[stack%]", session:read "/workspace/maps")
+  end)
+
   it("shows what is written to nobody who could not read the old content", function()
     local root = trees.new { "echo old > a", "chmod 600 a" }
     -- killed in the middle of it, so that the new content is still under its temporary name
