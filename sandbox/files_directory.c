@@ -149,7 +149,7 @@ static int open_near(struct directory_files *d, const char *path, size_t len) {
         int root = directory_where(d, d->near_path.path, above, &beneath);
         d->near = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
     }
-    if (d->near < 0 || d->base.no_system_names) return -1;
+    if (d->near < 0) return -1;
     return openat(d->near, path + name_at,
                   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
