@@ -130,14 +130,10 @@ end
 -- While the command runs, the signal of its caller reaches it.
 local function follow(child, signal)
   if not signal then return nil end
-  local token = task.callback(function()
+  local detach = signals.follow(signal, function()
     core.signal_abort(child.signal, task.cancelled("sandbox", "the command was cancelled", signal.reason))
   end)
-  local watch = core.signal_watch(signals.handle(signal), token)
-  return setmetatable({}, { __close = function()
-    watch:detach()
-    task.callback_close(token)
-  end })
+  return setmetatable({}, { __close = detach })
 end
 
 -- Takes part in what close() ends.

@@ -1,6 +1,5 @@
 --- A command that runs on by itself in a sandbox: `session:spawn(...)`.
 
-local core = require "harness.core"
 local errors = require "harness.errors"
 local jailed = require "harness.sandbox.jailed"
 local nearest = require "harness.nearest"
@@ -96,13 +95,7 @@ local function await_start(self, command)
 end
 
 local function follow(self, signal)
-  local token = task.callback(function() self.process:stop() end)
-  local registered = core.signal_watch(signals.handle(signal), token)
-  self.detach = function()
-    self.detach = nil
-    registered:detach()
-    task.callback_close(token)
-  end
+  self.detach = signals.follow(signal, function() self.process:stop() end)
 end
 
 --- Starts it; returns when it runs. Raises SANDBOX_ERROR when it cannot.
