@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "files_directory_impl.h"
@@ -133,6 +134,17 @@ static enum files_error read_entries(struct listing *l, int fd, const char *belo
     }
 }
 
+/* Commands can hide what they write in a directory that they close to themselves, and so to us,
+ * unless we are root. */
+static bool is_closed(int root, const char *beneath) {
+    struct stat st;
+    uid_t uid = (uid_t)setfsuid((uid_t)-1);
+    int fd = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
+    bool known = fd >= 0 && fstat(fd, &st) == 0;
+    if (fd >= 0) close(fd);
+    return known && uid != 0 && st.st_uid == uid && (st.st_mode & 0500) != 0500;
+}
+
 /* Reads one directory that was found below. One that has gone or may not be read is passed over:
  * the list is of what there is. */
 static enum files_error read_below(struct listing *l, const char *below, size_t below_len) {
@@ -144,6 +156,10 @@ static enum files_error read_below(struct listing *l, const char *below, size_t 
     place.len = top + below_len;
     place.path[place.len] = '\0';
     int root = directory_where(l->d, place.path, place.len, &beneath);
+    if (l->measuring && is_closed(root, beneath))
+        return files_fail(&l->d->base, FILES_EQUOTA,
+                          "cannot be counted for its quota: %.200s is closed to its own user",
+                          place.path);
     int fd = directory_openat(root, beneath, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0) {
         bool gone = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES;

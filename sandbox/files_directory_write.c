@@ -63,7 +63,7 @@ static enum files_error check_quota(struct directory_files *d, uint64_t removed,
     if (!d->quota_bytes) return FILES_OK;
     if (!d->is_measured) {
         enum files_error rc = files_directory_measure(&d->base, &used);
-        if (rc != FILES_OK && rc != FILES_EQUOTA) return rc;
+        if (!d->is_measured) return rc; /* else what is there already may be too much */
     }
     uint64_t after = d->used_bytes - (removed < d->used_bytes ? removed : d->used_bytes) + added;
     if (after <= d->quota_bytes || added <= removed) return FILES_OK;
@@ -94,7 +94,11 @@ enum files_error directory_write(struct files *f, const char *path, size_t len, 
     struct parent at;
     place_set(&place, path, len);
     if (len == strlen("/workspace") && memcmp(path, "/workspace", len) == 0) return FILES_EISDIR;
-    enum files_error rc = directory_parent(d, &place, true, true, &at);
+    enum files_error rc = directory_parent(d, &place, false, true, &at);
+    if (rc == FILES_ENOENT) { /* nothing is made for what does not fit */
+        rc = check_quota(d, 0, n);
+        if (rc == FILES_OK) rc = directory_parent(d, &place, true, true, &at);
+    }
     if (rc != FILES_OK) return rc;
     rc = write_at(d, &at, bytes, n);
     close(at.fd);

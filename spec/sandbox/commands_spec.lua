@@ -272,7 +272,7 @@ describe("a command", function()
     local err = raised("SANDBOX_ERROR", "quota_exceeded", session.exec, session,
       "echo told; head -c 3000000 /dev/zero > big; exit 4")
     assert.same({ "told\n", 4 }, { err.meta.stdout, err.meta.exit_code })
-    assert.matches("more than the quota of 2000000 bytes", err.message)
+    assert.matches("more than its quota of 2000000; remove", err.message)
     session:remove "/workspace/big"
     assert.equal("on\n", session:exec "echo on".stdout)
   end)

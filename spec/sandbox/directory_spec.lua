@@ -511,7 +511,7 @@ describe("directory", function()
       local why, _, err = reason(session, "write", "/notes/c", ("x"):rep(101))
       assert.equal("quota_exceeded", why)
       assert.matches("1001 bytes, more than its quota of 1000", err.message)
-      assert.is_false(session:exists "/notes/c")
+      assert.is_false(session:exists "/notes")
       session:write("/notes/c", ("x"):rep(100))
       session:write("/workspace/a", ("x"):rep(600))
       assert.equal("quota_exceeded", (reason(session, "write", "/workspace/a", ("x"):rep(601))))
@@ -523,6 +523,24 @@ describe("directory", function()
       session:write("/workspace/a", "smaller") -- one may always get smaller
       assert.equal(607, session[1]:measure())
     end)
+  end)
+
+  it("has no quota that a directory closed to its own user gets around", function()
+    local root = trees.new { "chmod 755 .", "mkdir d d/d", "head -c 2000 /dev/zero > d/d/a" }
+    if sh(root, "id -u") ~= "0" then return pending "only root can make a tree of somebody else" end
+    local base = trees.new { "chmod 711 ." }
+    sh(root, "chown -R 65534:65534 .")
+    for _, mode in ipairs { "000", "400", "100" } do
+      for _, closed in ipairs { "d", "d/d" } do
+        sh(root, ("chmod 700 d d/d; chmod %s %s"):format(mode, closed))
+        local tree = core.sandbox.directory { root = root, base = base, uid = 65534, gid = 65534, quota_bytes = 1000 }
+        local session = require("harness.sandbox.session").new(tree, {})
+        local why, _, err = reason(session, "write", "/workspace/a", "1")
+        assert.equal("quota_exceeded", why)
+        assert.matches(("/workspace/%s is closed to its own user"):format(closed), err.message)
+        session:close()
+      end
+    end
   end)
 
   describe("snapshots", function()

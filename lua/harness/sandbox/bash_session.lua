@@ -99,8 +99,8 @@ local function check_quota(self, result)
   local ok, err = pcall(self[1].measure, self[1])
   if ok then return end
   if not errors.is(err, "SANDBOX_ERROR") then error(err, 0) end
-  errors.raise("SANDBOX_ERROR", ("the command has ended with %d, and its files are more than the quota of %d bytes: "
-    .. "remove some"):format(result.exit_code, self.sandbox.quota_bytes), meta_of(result), err)
+  errors.raise("SANDBOX_ERROR", ("the command has ended with %d, and %s; remove some of it"):format(result.exit_code,
+    err.message), meta_of(result), err)
 end
 
 local function run(self, command, from_ms)
