@@ -499,9 +499,13 @@ describe("a machine without", function()
       local session = harness.sandbox.auto():open { session_id = "s" }
       session:write("/a", "b")
       print(session.executor, session:read "/a", pcall(session.exec, session, "true"))
+      ok, err = pcall(harness.sandbox.auto, { root = "/tmp" })
+      print(ok, err.meta.reason, err.message)
     ]] }
     assert.matches("false\tHARNESS_CONFIG_ERROR\tbubblewrap_not_installed\t.*apt%-get install bubblewrap\n"
-      .. "unavailable\tb\tfalse\tSANDBOX_NO_EXECUTOR", result.stdout .. result.stderr)
+      .. "unavailable\tb\tfalse\tSANDBOX_NO_EXECUTOR[^\n]*\n"
+      .. "false\tbubblewrap_not_installed\t.*sandbox.directory { root = … } has the files alone\n",
+      result.stdout .. result.stderr)
   end)
 
   it("user namespaces says so, and runs nothing", function()

@@ -1,5 +1,6 @@
 --- harness.sandbox.auto(): bash{} where bubblewrap is installed, else memory(). Only its absence is a reason for
---- memory(); whatever else does not work is raised. It is what a definition gets that names no sandbox.
+--- memory(), which has no `root`: whoever gives one gets an error. Whatever else does not work is raised, too. It is
+--- what a definition gets that names no sandbox.
 
 local errors = require "harness.errors"
 
@@ -8,8 +9,10 @@ local errors = require "harness.errors"
 return function(given)
   local ok, made = pcall(require("harness.sandbox.bash").new, given)
   if ok then return made end
-  if errors.is(made, "HARNESS_CONFIG_ERROR") and made.meta.reason == "bubblewrap_not_installed" then
-    return require "harness.sandbox.memory"()
+  if not (errors.is(made, "HARNESS_CONFIG_ERROR") and made.meta.reason == "bubblewrap_not_installed") then
+    error(made, 0)
   end
-  error(made, 0)
+  if not (given and given.root) then return require "harness.sandbox.memory"() end
+  errors.raise("HARNESS_CONFIG_ERROR", made.message .. "; sandbox.directory { root = … } has the files alone",
+    made.meta)
 end
