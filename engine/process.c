@@ -17,8 +17,7 @@
 #include "buf.h"
 #include "process_start.h"
 
-enum { OUTPUTS = 3 };
-enum { READ_SIZE = 64 << 10, AFTER_EXIT_MAX = PROCESS_UNREAD_MAX + (256 << 10) };
+enum { OUTPUTS = 3, READ_SIZE = 64 << 10, AFTER_EXIT_MAX = PROCESS_UNREAD_MAX + (256 << 10) };
 
 struct process_host {
     struct loop *loop;
@@ -143,24 +142,6 @@ static int start_reading(struct output *out) {
     return uv_poll_start(&out->end->poll, UV_READABLE, on_readable);
 }
 
-/* Writes without raising SIGPIPE in this process, which belongs to the host. */
-static ssize_t write_quietly(int fd, const char *bytes, size_t len) {
-    sigset_t pipe_signal, before, waiting;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-    ssize_t n = write(fd, bytes, len);
-    int error = errno;
-    if (n < 0 && error == EPIPE && !sigismember(&before, SIGPIPE)) {
-        sigpending(&waiting);
-        struct timespec now = {0};
-        if (sigismember(&waiting, SIGPIPE)) sigtimedwait(&pipe_signal, NULL, &now);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return n;
-}
-
 static void input_end(struct process *p) {
     buf_clear(&p->pending);
     end_close(&p->input);
@@ -171,7 +152,7 @@ static void on_writable(uv_poll_t *poll, int status, int events);
 /* Writes what it can; keeps the poll running while something is left. */
 static void flush_input(struct process *p) {
     while (p->pending.len) {
-        ssize_t n = write_quietly(p->input->fd, p->pending.data, p->pending.len);
+        ssize_t n = stream_write(p->input->fd, p->pending.data, p->pending.len);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) {
             if (uv_poll_start(&p->input->poll, UV_WRITABLE, on_writable) != 0) input_end(p);
@@ -280,7 +261,7 @@ void process_kill(struct process *p, int signum) {
         return;
     }
     const char order = (char)signum;
-    write_quietly(p->orders, &order, 1); /* fails only when nobody is left to be signalled */
+    stream_write(p->orders, &order, 1); /* fails only when nobody is left to be signalled */
 }
 
 static void ask_to_end(struct process *p) {

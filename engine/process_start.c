@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- streams ------------------------------------------------------------------------------- */
@@ -47,6 +49,23 @@ void stream_fds_close(struct stream_fds fds[STREAM_FDS]) {
         if (fds[i].child >= 0 && !fds[i].borrowed) close(fds[i].child);
         if (fds[i].ours >= 0) close(fds[i].ours);
     }
+}
+
+ssize_t stream_write(int fd, const char *bytes, size_t len) {
+    sigset_t pipe_signal, before, waiting;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    ssize_t n = write(fd, bytes, len);
+    int error = errno;
+    if (n < 0 && error == EPIPE && !sigismember(&before, SIGPIPE)) {
+        sigpending(&waiting);
+        struct timespec now = {0};
+        if (sigismember(&waiting, SIGPIPE)) sigtimedwait(&pipe_signal, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return n;
 }
 
 /* ---- the starter --------------------------------------------------------------------------- */

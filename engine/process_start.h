@@ -19,6 +19,9 @@ struct stream_fds {
 int stream_fds_open(struct stream_fds fds[STREAM_FDS], const struct process_options *options);
 void stream_fds_close(struct stream_fds fds[STREAM_FDS]);
 
+/* write(2) without raising SIGPIPE in this process, which belongs to the host. */
+ssize_t stream_write(int fd, const char *bytes, size_t len);
+
 struct process_starter process_uv_starter(void);
 
 #endif
