@@ -157,6 +157,7 @@ LDFLAGS_no_memory := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdu
 $(PROGRAMS): $(OUT)/%: %.c bindings/harness.h
 $(filter $(OUT)/spec/%,$(PROGRAMS)): spec/embed/check.h
 $(OUT)/spec/embed/slab: engine/slab.c
+$(OUT)/spec/embed/remove: sandbox/files_directory_remove.c
 
 # Everything of ours but the command's main: the fuzzers take from it what they need.
 build/fuzz/libfuzzed.a: $(COMMON) $(OBJ)/sandbox/jail/code_frame.o

@@ -1,25 +1,17 @@
-/* files.c - what all kinds of trees have in common: normal paths, what is refused, read-only
- * mounts, the order of lists. */
-#include "files.h"
+/* files.c - what all kinds of trees have in common: normal paths, what is refused, the order of
+ * lists, errors. */
+#include "files_impl.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A normal path. */
-struct normal {
-    size_t len;
-    char bytes[PATH_BYTES_MAX + 1];
-};
-
 void files_init(struct files *f, const struct files_ops *ops) {
     *f = (struct files){.ops = ops};
 }
 
-/* Every call begins with this. */
-static enum files_error begin(struct files *f, const char *path, size_t len, struct normal *out) {
+enum files_error files_begin(struct files *f, const char *path, size_t len, struct normal *out) {
     f->detail[0] = '\0';
     if (f->closed) return FILES_ECLOSED;
     enum path_error wrong = path_normalise(path, len, out->bytes, &out->len);
@@ -27,7 +19,7 @@ static enum files_error begin(struct files *f, const char *path, size_t len, str
     return files_check_name(f, out->bytes, out->len);
 }
 
-static void as_owner(struct files *f, bool on) {
+void files_as_owner(struct files *f, bool on) {
     if (f->ops->as_owner) f->ops->as_owner(f, on);
 }
 
@@ -43,6 +35,7 @@ static bool is_system_name(const char *name, size_t len) {
 }
 
 enum files_error files_check_name(struct files *f, const char *path, size_t len) {
+    if (f->hidden && path_within(path, len, f->hidden, strlen(f->hidden))) return FILES_EHIDDEN;
     if (!f->no_system_names) return FILES_OK;
     const char *end = memchr(path + 1, '/', len - 1);
     size_t name_len = end ? (size_t)(end - path) - 1 : len - 1;
@@ -68,11 +61,11 @@ bool files_holds_read_only(const struct files *f, const char *path, size_t len) 
 enum files_error files_read_most(struct files *f, const char *path, size_t len, uint64_t most,
                                  struct files_data *out) {
     struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
+    enum files_error rc = files_begin(f, path, len, &normal);
     if (rc != FILES_OK) return rc;
-    as_owner(f, true);
+    files_as_owner(f, true);
     rc = f->ops->read(f, normal.bytes, normal.len, most, out);
-    as_owner(f, false);
+    files_as_owner(f, false);
     if (rc != FILES_ETOOBIG) return rc;
     return files_fail(f, rc, "has more than the %llu bytes that are read at a time",
                       (unsigned long long)most);
@@ -85,14 +78,14 @@ enum files_error files_read(struct files *f, const char *path, size_t len, struc
 enum files_error files_write(struct files *f, const char *path, size_t len, const char *bytes,
                              size_t n) {
     struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
+    enum files_error rc = files_begin(f, path, len, &normal);
     if (rc != FILES_OK) return rc;
     if (normal.len == 1) return FILES_EISDIR;
     rc = files_check_change(f, normal.bytes, normal.len);
     if (rc != FILES_OK) return rc;
-    as_owner(f, true);
+    files_as_owner(f, true);
     rc = f->ops->write(f, normal.bytes, normal.len, bytes, n);
-    as_owner(f, false);
+    files_as_owner(f, false);
     return rc;
 }
 
@@ -110,25 +103,25 @@ static bool is_missing(enum files_error rc) {
 
 enum files_error files_remove(struct files *f, const char *path, size_t len, bool recursive) {
     struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
+    enum files_error rc = files_begin(f, path, len, &normal);
     if (rc != FILES_OK) return rc;
     if (normal.len == 1) return FILES_EBUSY;
     if (files_holds_read_only(f, normal.bytes, normal.len)) return FILES_EREADONLY;
     rc = files_check_change(f, normal.bytes, normal.len);
     if (rc != FILES_OK) return rc;
-    as_owner(f, true);
+    files_as_owner(f, true);
     rc = f->ops->remove(f, normal.bytes, normal.len, recursive);
-    as_owner(f, false);
+    files_as_owner(f, false);
     return is_missing(rc) ? FILES_OK : rc;
 }
 
 enum files_error files_stat(struct files *f, const char *path, size_t len, struct files_stat *out) {
     struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
+    enum files_error rc = files_begin(f, path, len, &normal);
     if (rc != FILES_OK) return rc;
-    as_owner(f, true);
+    files_as_owner(f, true);
     rc = f->ops->stat(f, normal.bytes, normal.len, out);
-    as_owner(f, false);
+    files_as_owner(f, false);
     return rc;
 }
 
@@ -177,11 +170,11 @@ enum files_error files_list(struct files *f, const char *path, size_t len,
     list->entries = NULL;
     list->count = list->cap = 0;
     struct normal normal;
-    enum files_error rc = begin(f, path, len, &normal);
+    enum files_error rc = files_begin(f, path, len, &normal);
     if (rc != FILES_OK) return rc;
-    as_owner(f, true);
+    files_as_owner(f, true);
     rc = f->ops->list(f, normal.bytes, normal.len, list);
-    as_owner(f, false);
+    files_as_owner(f, false);
     bool empty = is_missing(rc) || rc == FILES_EESCAPE || rc == FILES_ELOOP;
     if (rc != FILES_OK) return empty ? FILES_OK : rc;
     if (list->count > 1)
@@ -194,172 +187,6 @@ void files_list_free(struct files_list *list) {
     buf_free(&list->bytes);
     list->entries = NULL;
     list->count = list->cap = 0;
-}
-
-/* ---- mounts --------------------------------------------------------------------------------- */
-
-/* Marks a path as read-only, or no longer. */
-static enum files_error mark(struct files *f, const struct normal *at, bool read_only) {
-    size_t i = 0;
-    while (i < f->read_only_count && !(f->read_only[i].len == at->len &&
-                                       memcmp(f->read_only[i].path, at->bytes, at->len) == 0))
-        i++;
-    bool found = i < f->read_only_count;
-    if (found == read_only) return FILES_OK;
-    if (!read_only) {
-        free(f->read_only[i].path);
-        f->read_only[i] = f->read_only[--f->read_only_count];
-        return FILES_OK;
-    }
-    struct files_mount *mounts =
-        realloc(f->read_only, (f->read_only_count + 1) * sizeof *f->read_only);
-    if (!mounts) return FILES_ENOMEM;
-    f->read_only = mounts;
-    char *copy = strdup(at->bytes);
-    if (!copy) return FILES_ENOMEM;
-    mounts[f->read_only_count++] = (struct files_mount){.path = copy, .len = at->len};
-    return FILES_OK;
-}
-
-struct item {
-    size_t path, len; /* in the bytes of the mounting */
-    const char *bytes;
-    size_t n;
-};
-
-/* The files of a mount with their paths, sorted by them. */
-struct mounting {
-    struct files *f;
-    const struct normal *at;
-    struct buf bytes;
-    struct item *items;
-    size_t count;
-};
-
-/* The path of a file to be mounted. Its name may not lead out of the mount. */
-static enum files_error add_item(struct mounting *m, const struct files_new_file *file) {
-    struct normal normal;
-    struct buf path;
-    buf_init(&path, SIZE_MAX / 2);
-    bool whole = buf_add(&path, m->at->bytes, m->at->len) == BUF_OK &&
-                 buf_add_char(&path, '/') == BUF_OK &&
-                 buf_add(&path, file->name, file->name_len) == BUF_OK;
-    enum path_error wrong =
-        whole ? path_normalise(path.data, path.len, normal.bytes, &normal.len) : PATH_OK;
-    buf_free(&path);
-    int shown = (int)(file->name_len < 80 ? file->name_len : 80);
-    if (whole && wrong != PATH_OK)
-        return files_fail(m->f, FILES_EPATH, "has a file to mount, \"%.*s\", whose path %s", shown,
-                          file->name, path_error_text(wrong));
-    if (whole && (normal.len <= m->at->len ||
-                  !path_within(normal.bytes, normal.len, m->at->bytes, m->at->len)))
-        return files_fail(m->f, FILES_EPATH, "has a file to mount, \"%.*s\", that is not below it",
-                          shown, file->name);
-    size_t offset = m->bytes.len;
-    if (!whole || buf_add(&m->bytes, normal.bytes, normal.len + 1) != BUF_OK) return FILES_ENOMEM;
-    m->items[m->count++] =
-        (struct item){.path = offset, .len = normal.len, .bytes = file->bytes, .n = file->len};
-    return FILES_OK;
-}
-
-static int by_item(const void *a, const void *b, void *bytes) {
-    const struct item *x = a, *y = b;
-    return strcmp((const char *)bytes + x->path, (const char *)bytes + y->path);
-}
-
-/* Is this the path of one of the files? */
-static bool has_item(const struct mounting *m, const char *path, size_t len) {
-    size_t low = 0, high = m->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const char *other = m->bytes.data + m->items[middle].path;
-        int order = strncmp(other, path, len);
-        if (order == 0 && other[len] == '\0') return true;
-        if (order < 0) low = middle + 1;
-        else high = middle;
-    }
-    return false;
-}
-
-/* Would the file replace a directory, or is another one there twice or a directory on its way? */
-static enum files_error check_item(const struct mounting *m, size_t i) {
-    const struct item *item = &m->items[i];
-    const char *path = m->bytes.data + item->path;
-    struct files_stat stat;
-    enum files_error rc = m->f->ops->stat(m->f, path, item->len, &stat);
-    if (rc == FILES_OK && stat.kind == FILES_DIRECTORY) rc = FILES_EISDIR;
-    if (rc != FILES_OK && rc != FILES_ENOENT) return rc;
-    bool twice = i > 0 && strcmp(m->bytes.data + m->items[i - 1].path, path) == 0;
-    for (size_t end = m->at->len + 1; !twice && end < item->len; end++)
-        twice = path[end] == '/' && has_item(m, path, end);
-    m->f->detail[0] = '\0';
-    if (!twice) return FILES_OK;
-    return files_fail(m->f, FILES_EPATH,
-                      "has files to mount of which one would be twice, or a directory: %.200s",
-                      path);
-}
-
-static enum files_error write_items(const struct mounting *m) {
-    enum files_error rc = m->f->ops->make_directory(m->f, m->at->bytes, m->at->len);
-    for (size_t i = 0; rc == FILES_OK && i < m->count; i++) {
-        const struct item *item = &m->items[i];
-        rc = m->f->ops->write(m->f, m->bytes.data + item->path, item->len, item->bytes, item->n);
-    }
-    return rc;
-}
-
-/* Takes back what was written so far: where snapshots are cheap by one, else if the mount was
- * new. */
-static void undo(const struct mounting *m, struct files_snapshot *before, bool is_new) {
-    char detail[FILES_DETAIL_SIZE]; /* the first error is what counts */
-    memcpy(detail, m->f->detail, sizeof detail);
-    if (before) {
-        enum files_error undone = m->f->ops->restore(m->f, before);
-        assert(undone == FILES_OK); /* it was within the limits before */
-        (void)undone;
-    } else if (is_new) {
-        (void)m->f->ops->remove(m->f, m->at->bytes, m->at->len, true);
-    }
-    memcpy(m->f->detail, detail, sizeof detail);
-}
-
-static enum files_error mount_items(const struct mounting *m, bool read_only) {
-    struct files *f = m->f;
-    struct files_snapshot *before = NULL;
-    struct files_stat stat;
-    enum files_error rc = FILES_OK;
-    for (size_t i = 0; rc == FILES_OK && i < m->count; i++) rc = check_item(m, i);
-    bool is_new =
-        rc == FILES_OK && f->ops->stat(f, m->at->bytes, m->at->len, &stat) == FILES_ENOENT;
-    if (rc == FILES_OK && f->ops->cheap_snapshots) rc = f->ops->snapshot(f, &before);
-    if (rc != FILES_OK) return rc;
-    f->mounting = true;
-    rc = write_items(m);
-    if (rc == FILES_OK) rc = mark(f, m->at, read_only);
-    if (rc != FILES_OK) undo(m, before, is_new);
-    f->mounting = false;
-    files_snapshot_free(before);
-    return rc;
-}
-
-enum files_error files_mount(struct files *f, const char *at, size_t at_len,
-                             const struct files_new_file *files, size_t count, bool read_only) {
-    struct normal top;
-    enum files_error rc = begin(f, at, at_len, &top);
-    if (rc != FILES_OK) return rc;
-    struct mounting m = {.f = f, .at = &top};
-    buf_init(&m.bytes, SIZE_MAX / 2);
-    m.items = calloc(count + 1, sizeof *m.items);
-    if (!m.items) return FILES_ENOMEM;
-    for (size_t i = 0; rc == FILES_OK && i < count; i++) rc = add_item(&m, &files[i]);
-    if (rc == FILES_OK && m.count > 1)
-        qsort_r(m.items, m.count, sizeof *m.items, by_item, m.bytes.data);
-    as_owner(f, true);
-    if (rc == FILES_OK) rc = mount_items(&m, read_only);
-    as_owner(f, false);
-    free(m.items);
-    buf_free(&m.bytes);
-    return rc;
 }
 
 /* ---- snapshots, the end --------------------------------------------------------------------- */
@@ -388,9 +215,9 @@ enum files_error files_take_snapshot(struct files *f, struct files_snapshot **ou
     if (f->closed) return FILES_ECLOSED;
     struct files_mount *mounts = copy_mounts(f->read_only, f->read_only_count);
     if (!mounts) return FILES_ENOMEM;
-    as_owner(f, true);
+    files_as_owner(f, true);
     enum files_error rc = f->ops->snapshot(f, out);
-    as_owner(f, false);
+    files_as_owner(f, false);
     if (rc != FILES_OK) {
         free_mounts(mounts, f->read_only_count);
         *out = NULL;
@@ -406,9 +233,9 @@ enum files_error files_restore(struct files *f, struct files_snapshot *snapshot)
     if (f->closed) return FILES_ECLOSED;
     struct files_mount *mounts = copy_mounts(snapshot->read_only, snapshot->read_only_count);
     if (!mounts) return FILES_ENOMEM;
-    as_owner(f, true);
+    files_as_owner(f, true);
     enum files_error rc = f->ops->restore(f, snapshot);
-    as_owner(f, false);
+    files_as_owner(f, false);
     if (rc != FILES_OK) {
         free_mounts(mounts, snapshot->read_only_count);
         return rc;
@@ -450,6 +277,7 @@ static const struct {
     [FILES_OK] = {"none", "OK", "is right"},
     [FILES_EPATH] = {"invalid_path", "EINVAL", "is no path"},
     [FILES_ESYSTEM] = {"invalid_path", "EPERM", "belongs to the system; work in /workspace"},
+    [FILES_EHIDDEN] = {"invalid_path", "EPERM", "is what sandboxes keep for themselves"},
     [FILES_EESCAPE] = {"invalid_path", "EXDEV", "leads out of the sandbox by a symbolic link"},
     [FILES_ENOENT] = {"fs_failed", "ENOENT", "does not exist"},
     [FILES_EISDIR] = {"fs_failed", "EISDIR", "is a directory"},

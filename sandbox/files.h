@@ -28,6 +28,7 @@ enum files_error {
     FILES_OK,
     FILES_EPATH,     /* not a path: path.h says why */
     FILES_ESYSTEM,   /* a name of the system, such as /usr */
+    FILES_EHIDDEN,   /* where sandboxes keep their own files */
     FILES_EESCAPE,   /* a symbolic link leads out of the tree */
     FILES_ENOENT,    /* there is nothing */
     FILES_EISDIR,    /* a directory where a file is wanted */
@@ -109,6 +110,9 @@ struct files_ops {
     enum files_error (*list)(struct files *f, const char *path, size_t len,
                              struct files_list *list);
     enum files_error (*stat)(struct files *f, const char *path, size_t len, struct files_stat *out);
+    /* Makes a path the one that it leads to by links; what is not there stays as it is. NULL: this
+     * kind has no links. */
+    enum files_error (*follow)(struct files *f, char path[PATH_BYTES_MAX + 1], size_t *len);
     enum files_error (*snapshot)(struct files *f, struct files_snapshot **out);
     enum files_error (*restore)(struct files *f, struct files_snapshot *snapshot);
     /* Lets go of all that the tree holds, of its snapshots too. Called once. */
@@ -127,6 +131,7 @@ struct files {
     bool closed;
     bool no_system_names; /* /usr, /etc, ... are refused */
     bool mounting;        /* read-only does not count meanwhile */
+    const char *hidden;   /* a path that is refused with all below; the kind's own. NULL: none */
     struct files_mount *read_only;
     size_t read_only_count;
     char detail[FILES_DETAIL_SIZE]; /* more about the last error; may be empty */
@@ -163,7 +168,8 @@ void files_batch_begin(struct files *f);
 void files_batch_end(struct files *f);
 /* A link that leads nowhere does not exist. */
 enum files_error files_exists(struct files *f, const char *path, size_t len, bool *out);
-/* Writes files below `at`; read-only ones cannot be changed afterwards but by another mount. */
+/* Writes files below `at`, or where links lead from there; read-only ones cannot be changed
+ * afterwards but by another mount. */
 enum files_error files_mount(struct files *f, const char *at, size_t at_len,
                              const struct files_new_file *files, size_t count, bool read_only);
 /* *out is the caller's to free with files_snapshot_free, before or after the tree is closed. */

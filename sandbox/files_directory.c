@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "files_directory_impl.h"
@@ -36,14 +38,46 @@ enum files_error directory_errno(struct directory_files *d, int error, const cha
     }
 }
 
-/* The file system sees the owner of the tree, without the capabilities of root, in this thread.
- * So a file call may do what a command of that user may, and what is made is the owner's. */
+#ifdef SYS_setgroups32 /* where the other one takes numbers of 16 bits */
+#undef SYS_setgroups
+#define SYS_setgroups SYS_setgroups32
+#endif
+
+/* Of this thread alone, unlike setgroups of the C library. */
+static void set_groups(int count, const gid_t *groups) {
+    (void)syscall(SYS_setgroups, (long)count, groups);
+}
+
+/* The file system sees the owner of the tree, without our groups and the capabilities of root, in
+ * this thread. So a file call may do what a command of that user may, and what is made is the
+ * owner's. That it works was seen when the tree was opened. */
 static void directory_as_owner(struct files *f, bool on) {
     const struct directory_files *d = directory_of(f);
     if (!d->owner.given) return;
     if (!on) (void)setfsuid(geteuid());
+    if (d->group_count) set_groups(on ? 0 : d->group_count, d->groups);
     (void)setfsgid(on ? d->owner.gid : getegid());
     if (on) (void)setfsuid(d->owner.uid);
+}
+
+/* Can calls be made as the owner? Not where that user has no number in our namespace, or without
+ * CAP_SETUID and CAP_SETGID. */
+static enum files_error check_owner(struct directory_files *d, char *why) {
+    if (!d->owner.given) return FILES_OK;
+    int count = getgroups(0, NULL);
+    d->groups = calloc((size_t)(count > 0 ? count : 0) + 1, sizeof *d->groups);
+    if (!d->groups) return FILES_ENOMEM;
+    d->group_count = count > 0 && getgroups(count, d->groups) == count ? count : 0;
+    directory_as_owner(&d->base, true);
+    bool works = getgroups(0, NULL) == 0 && (uid_t)setfsuid((uid_t)-1) == d->owner.uid &&
+                 (gid_t)setfsgid((gid_t)-1) == d->owner.gid;
+    directory_as_owner(&d->base, false);
+    if (works) return FILES_OK;
+    snprintf(why, FILES_DETAIL_SIZE,
+             "calls cannot be made with the rights of user %lu and group %lu: the engine may not "
+             "take them (CAP_SETUID, CAP_SETGID), or they are not in its namespace",
+             (unsigned long)d->owner.uid, (unsigned long)d->owner.gid);
+    return FILES_EIO;
 }
 
 static enum files_error make_private(struct directory_files *d) {
@@ -99,7 +133,7 @@ static enum files_error read_all(struct directory_files *d, int fd, size_t size)
         if (n < 0) return directory_errno(d, errno, "cannot be read");
         if (n == 0) return FILES_OK;
         b->len += (size_t)n;
-        if ((size_t)n < want) return FILES_OK; /* only at the end of a regular file */
+        if (b->len == size) return FILES_OK; /* as the size said: not asked once more */
         want = 65536;
     }
 }
@@ -115,7 +149,7 @@ static int open_near(struct directory_files *d, const char *path, size_t len) {
         int root = directory_where(d, d->near_path.path, above, &beneath);
         d->near = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
     }
-    if (d->near < 0 || d->base.no_system_names) return -1;
+    if (d->near < 0) return -1;
     return openat(d->near, path + name_at,
                   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
@@ -180,6 +214,16 @@ enum files_error directory_stat(struct files *f, const char *path, size_t len,
     return FILES_OK;
 }
 
+static enum files_error directory_follow(struct files *f, char path[PATH_BYTES_MAX + 1],
+                                         size_t *len) {
+    struct place place;
+    place_set(&place, path, *len);
+    enum files_error rc = directory_resolve(directory_of(f), &place);
+    memcpy(path, place.path, place.len + 1);
+    *len = place.len;
+    return rc;
+}
+
 /* ---- opening and closing -------------------------------------------------------------------- */
 
 static void directory_close(struct files *f) {
@@ -192,6 +236,10 @@ static void directory_close(struct files *f) {
     buf_free(&d->scratch);
     free(d->workspace_path);
     free(d->private_base);
+    free(d->groups);
+    free(d->hidden);
+    d->groups = NULL;
+    d->base.hidden = d->hidden = NULL;
     d->workspace_path = d->private_base = NULL;
 }
 
@@ -207,6 +255,7 @@ static const struct files_ops OPS = {
     .remove = directory_remove,
     .list = directory_list,
     .stat = directory_stat,
+    .follow = directory_follow,
     .snapshot = directory_snapshot,
     .restore = directory_restore,
     .close = directory_close,
@@ -232,6 +281,20 @@ static enum files_error open_root(struct directory_files *d, const char *root, c
              errno == ENOSYS ? ": it needs openat2, which Linux has since version 5.6" : "",
              strerror(errno));
     return errno == ENOSYS ? FILES_EUNSUPPORTED : FILES_EIO;
+}
+
+/* Where private directories are may be below the root: that is not part of the tree, or sessions
+ * could get at what is in others, and a snapshot would hold itself. */
+static enum files_error hide_private(struct directory_files *d) {
+    char root[PATH_MAX], base[PATH_MAX], path[2 * PATH_MAX];
+    if (!realpath(d->workspace_path, root) || !realpath(d->private_base, base)) return FILES_OK;
+    size_t len = strlen(root) == 1 ? 0 : strlen(root);
+    if (!path_within(base, strlen(base), root, strlen(root))) return FILES_OK;
+    char name[PRIVATE_HOME_SIZE];
+    private_home_name(name);
+    snprintf(path, sizeof path, "/workspace%s/%s", strlen(base) == 1 ? "" : base + len, name);
+    d->base.hidden = d->hidden = strdup(path);
+    return d->hidden ? FILES_OK : FILES_ENOMEM;
 }
 
 /* Without a root /workspace is in the private directory. */
@@ -263,10 +326,11 @@ enum files_error files_directory_new(const struct files_directory_options *optio
         .given = options->has_owner, .uid = options->uid, .gid = options->gid};
     d->quota_bytes = options->quota_bytes;
     d->private_base = strdup(options->base);
-    enum files_error rc = d->private_base ? FILES_OK : FILES_ENOMEM;
+    enum files_error rc = d->private_base ? check_owner(d, why) : FILES_ENOMEM;
     if (rc == FILES_OK && options->root) {
         d->workspace_path = strdup(options->root);
         rc = d->workspace_path ? open_root(d, options->root, why) : FILES_ENOMEM;
+        if (rc == FILES_OK) rc = hide_private(d);
     } else if (rc == FILES_OK) {
         rc = make_workspace(d, why);
     }

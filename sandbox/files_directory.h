@@ -13,6 +13,9 @@
  * command that sees the tree at / would see: /workspace/a is /workspace/a of the tree,
  * /etc/passwd is nothing. Special files are never opened.
  *
+ * Private directories below a given root are not part of the tree: they are refused, listed and
+ * copied nowhere.
+ *
  * A file is replaced as a whole: its new content is written under a temporary name and renamed,
  * and keeps the mode and, where we may, the owner. */
 #ifndef HARNESS_SANDBOX_FILES_DIRECTORY_H

@@ -35,6 +35,7 @@ struct todo {
 struct copy {
     int from, to;
     bool is_restore;
+    const struct stat *except;
     size_t count;
     struct todo *todo;
 };
@@ -114,13 +115,19 @@ static bool same_bytes(int a, int b) {
     }
 }
 
-/* Is the file there as it should be? Then its mode and time are set right. */
+static bool same_traits(const struct stat *a, const struct stat *b) {
+    bool same_owner = a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+    return (a->st_mode & 0777) == (b->st_mode & 0777) && (same_owner || !gives_owners()) &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Is the file there as it should be? Then its mode and time are set right, where they are not. */
 static bool is_same(const struct pair *pair, const char *name, int from, const struct stat *st) {
     struct stat now;
     int to = open_regular(pair->to, name, &now);
     if (to < 0) return false;
     bool same = now.st_size == st->st_size && same_bytes(from, to);
-    if (same && copy_traits(st, to) != 0) same = false;
+    if (same && !same_traits(st, &now) && copy_traits(st, to) != 0) same = false;
     close(to);
     return same;
 }
@@ -183,11 +190,16 @@ static int copy_directory(struct copy *c, const struct pair *pair, const char *n
     return error;
 }
 
+static bool is_except(const struct copy *c, const struct stat *st) {
+    return st->st_dev == c->except->st_dev && st->st_ino == c->except->st_ino;
+}
+
 static int copy_entry(struct copy *c, const struct pair *pair, const char *name) {
     struct stat st;
     if (++c->count > COPY_MAX) return E2BIG;
     if (fstatat(pair->from, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? 0 : errno;
+    if (is_except(c, &st)) return 0;
     if (S_ISREG(st.st_mode)) return copy_file(c, pair, name);
     if (S_ISDIR(st.st_mode)) return copy_directory(c, pair, name, &st);
     if (S_ISLNK(st.st_mode)) return copy_link(pair, name, &st);
@@ -201,8 +213,8 @@ static bool is_special(mode_t mode) {
 /* Removes what has no counterpart. */
 static int prune_entry(struct copy *c, const struct pair *pair, const char *name) {
     struct stat from, to;
-    (void)c;
     if (fstatat(pair->to, name, &to, AT_SYMLINK_NOFOLLOW) != 0) return errno == ENOENT ? 0 : errno;
+    if (is_except(c, &to)) return 0;
     bool there = fstatat(pair->from, name, &from, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && errno != ENOENT) return errno;
     if (there ? (from.st_mode & S_IFMT) == (to.st_mode & S_IFMT) : is_special(to.st_mode)) return 0;
@@ -258,12 +270,12 @@ static int run(struct copy *c) {
     return error;
 }
 
-int copy_tree(int from, int to) {
-    struct copy c = {.from = from, .to = to};
+int copy_tree(int from, int to, const struct stat *except) {
+    struct copy c = {.from = from, .to = to, .except = except};
     return run(&c);
 }
 
-int copy_restore(int from, int to) {
-    struct copy c = {.from = from, .to = to, .is_restore = true};
+int copy_restore(int from, int to, const struct stat *except) {
+    struct copy c = {.from = from, .to = to, .is_restore = true, .except = except};
     return run(&c);
 }

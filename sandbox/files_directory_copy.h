@@ -7,15 +7,18 @@
 #ifndef HARNESS_SANDBOX_FILES_DIRECTORY_COPY_H
 #define HARNESS_SANDBOX_FILES_DIRECTORY_COPY_H
 
+#include <sys/stat.h>
+
 enum { COPY_MAX = 200000 };
 
 /* Copies what is in one directory into another, which is empty. 0 or an errno (E2BIG: too many
- * entries); then some of it is there. */
-int copy_tree(int from, int to);
+ * entries); then some of it is there. `except`: a directory that both leave alone, wherever it is;
+ * it may hold the copy. */
+int copy_tree(int from, int to, const struct stat *except);
 
 /* Makes `to` like `from`: what is not there or is of another kind is removed, files with other
  * bytes are replaced, the rest stays untouched. Special files stay. 0 or an errno; then some of
  * it is done. */
-int copy_restore(int from, int to);
+int copy_restore(int from, int to, const struct stat *except);
 
 #endif

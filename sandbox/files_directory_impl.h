@@ -18,8 +18,11 @@ struct directory_files {
     int workspace; /* O_PATH, of the given root; -1: /workspace is in the private directory */
     char *workspace_path; /* NULL: likewise */
     char *private_base;   /* where the private directory is made */
+    char *hidden;         /* where it is in the tree, if it is: base.hidden */
     struct private_dir private;
     struct private_owner owner;
+    gid_t *groups; /* that we are in besides, while the calls are not the owner's */
+    int group_count;
     uint64_t quota_bytes, used_bytes;
     bool is_measured;
     struct buf scratch; /* what was read last */

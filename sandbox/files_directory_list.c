@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "files_directory_impl.h"
@@ -90,6 +91,16 @@ static enum files_error add_entry(struct listing *l, int fd, const char *below, 
     return rc;
 }
 
+/* Is it the path that is refused? */
+static bool is_hidden(const struct listing *l, const char *below, size_t below_len,
+                      const char *name) {
+    const char *hidden = l->d->base.hidden;
+    size_t top = l->real.len == 1 ? 0 : l->real.len, name_len = strlen(name);
+    return hidden && strlen(hidden) == top + below_len + 1 + name_len &&
+           memcmp(hidden, l->real.path, top) == 0 && memcmp(hidden + top, below, below_len) == 0 &&
+           hidden[top + below_len] == '/' && strcmp(hidden + top + below_len + 1, name) == 0;
+}
+
 /* /workspace is not where its name is in the private directory, if it was given. */
 static bool is_covered(const struct listing *l, size_t below_len, const char *name) {
     return l->d->workspace >= 0 && l->real.len == 1 && below_len == 0 &&
@@ -114,11 +125,24 @@ static enum files_error read_entries(struct listing *l, int fd, const char *belo
         for (ssize_t at = 0; at < n;) {
             const struct dirent64 *entry = (const void *)(dents.bytes + at);
             at += entry->d_reclen;
-            if (is_dots(entry->d_name) || is_covered(l, below_len, entry->d_name)) continue;
+            if (is_dots(entry->d_name) || is_covered(l, below_len, entry->d_name) ||
+                is_hidden(l, below, below_len, entry->d_name))
+                continue;
             enum files_error rc = add_entry(l, fd, below, below_len, entry->d_name, entry->d_type);
             if (rc != FILES_OK) return rc;
         }
     }
+}
+
+/* Commands can hide what they write in a directory that they close to themselves, and so to us,
+ * unless we are root. */
+static bool is_closed(int root, const char *beneath) {
+    struct stat st;
+    uid_t uid = (uid_t)setfsuid((uid_t)-1);
+    int fd = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
+    bool known = fd >= 0 && fstat(fd, &st) == 0;
+    if (fd >= 0) close(fd);
+    return known && uid != 0 && st.st_uid == uid && (st.st_mode & 0500) != 0500;
 }
 
 /* Reads one directory that was found below. One that has gone or may not be read is passed over:
@@ -132,6 +156,10 @@ static enum files_error read_below(struct listing *l, const char *below, size_t 
     place.len = top + below_len;
     place.path[place.len] = '\0';
     int root = directory_where(l->d, place.path, place.len, &beneath);
+    if (l->measuring && is_closed(root, beneath))
+        return files_fail(&l->d->base, FILES_EQUOTA,
+                          "cannot be counted for its quota: %.200s is closed to its own user",
+                          place.path);
     int fd = directory_openat(root, beneath, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0) {
         bool gone = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES;

@@ -32,11 +32,15 @@ static void close_fd(int *fd) {
 
 /* ---- the home of all sessions of a user ----------------------------------------------------- */
 
+void private_home_name(char name[PRIVATE_HOME_SIZE]) {
+    snprintf(name, PRIVATE_HOME_SIZE, "harness-lua-%lu", (unsigned long)geteuid());
+}
+
 /* Opens BASE/harness-lua-UID, which is made with `make`. It must be ours: /tmp is everybody's. */
 static int open_home(const char *base, bool make, char *why, size_t size) {
-    char name[64];
+    char name[PRIVATE_HOME_SIZE];
     struct stat st;
-    snprintf(name, sizeof name, "harness-lua-%lu", (unsigned long)geteuid());
+    private_home_name(name);
     int dir = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) {
         snprintf(why, size, "the directory for private files, %.200s, cannot be opened: %s", base,

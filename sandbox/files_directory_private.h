@@ -31,6 +31,10 @@ struct private_owner {
     gid_t gid;
 };
 
+/* The name of the directory in BASE. */
+enum { PRIVATE_HOME_SIZE = 40 };
+void private_home_name(char name[PRIVATE_HOME_SIZE]);
+
 void private_init(struct private_dir *p);
 /* Makes and locks one. 0, or an errno; `why` is then a whole sentence. */
 int private_make(struct private_dir *p, const char *base, const struct private_owner *owner,

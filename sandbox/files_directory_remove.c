@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LEVELS = 32, NAME_SIZE = 256 };
+/* Each pass takes LEVELS of a deep tree; of another one the first takes all, unless others add to it. */
+enum { LEVELS = 32, NAME_SIZE = 256, DEEP_PASSES = 10000, RACED_PASSES = 100 };
 
 struct level {
     DIR *dir;
@@ -23,7 +24,7 @@ struct removal {
     bool force;
     int failed;     /* the first errno */
     unsigned moved; /* for names of what was moved up */
-    size_t removed; /* entries, so that an endless race is seen */
+    size_t removed; /* entries: a pass that removes none is the last */
     size_t depth;
     struct level levels[LEVELS];
 };
@@ -44,9 +45,9 @@ static int open_closed(int parent, const char *name) {
     return rc == 0 ? openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 }
 
-/* Goes into a directory: 0 or an errno. */
+/* Goes into a directory: 0 or an errno. What has become a link meanwhile is ENOTDIR. */
 static int enter(struct removal *r, int parent, const char *name) {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == EACCES && r->force) fd = open_closed(parent, name);
     if (fd < 0) return errno;
     struct stat st;
@@ -119,15 +120,19 @@ static void pass(struct removal *r, const char *name) {
 int remove_tree(int parent, const char *name, bool force) {
     struct removal r = {.parent = parent, .force = force};
     struct stat st;
+    int passes = 0, raced = 0;
     if (unlinkat(parent, name, 0) == 0) return 0;
     if (errno != EISDIR && errno != EPERM) return errno;
     for (;;) {
         size_t before = r.removed;
+        unsigned moved = r.moved;
         r.failed = 0;
         pass(&r, name);
         if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             return errno == ENOENT ? 0 : errno;
-        /* Others add to it, or what lay deep has been moved up. */
-        if (r.removed == before) return r.failed ? r.failed : ENOTEMPTY;
+        if (r.moved == moved) raced++;
+        bool ends = r.removed == before || raced == RACED_PASSES || ++passes == DEEP_PASSES;
+        if (!S_ISDIR(st.st_mode)) return unlinkat(parent, name, 0) == 0 ? 0 : errno;
+        if (ends) return r.failed ? r.failed : ENOTEMPTY;
     }
 }

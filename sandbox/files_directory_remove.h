@@ -6,7 +6,7 @@
 
 /* Removes the file or directory `name` of the directory `parent` with all that is below, without
  * following links, however deep. force: it is our own, so modes that keep us out are changed.
- * Returns 0 or an errno; then some of it may be left. */
+ * Returns 0 or an errno, ENOTEMPTY where others add to it all the time; then some of it may be left. */
 int remove_tree(int parent, const char *name, bool force);
 
 #endif

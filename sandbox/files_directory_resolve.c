@@ -97,7 +97,8 @@ static enum files_error follow(struct walk *w, int link) {
 /* There is nothing with the next name. What a link names has to exist; what the path itself names
  * may be to be made. */
 static enum files_error missing(struct walk *w, bool from_link) {
-    if (w->left && !in_workspace(&w->walked))
+    bool at_top = path_name_at(w->walked.path, w->walked.len) == 1; /* below it is the tree's */
+    if (w->left && at_top && !in_workspace(&w->walked))
         return files_fail(&w->d->base, FILES_EESCAPE,
                           "leads by a symbolic link to %.200s, which is not in the sandbox",
                           w->walked.path);
@@ -234,6 +235,8 @@ static enum files_error try_parent(struct directory_files *d, struct place *plac
     out->name = place->path + name_at;
     out->fd = directory_openat(root, beneath, O_PATH | O_DIRECTORY, 0);
     if (out->fd < 0 && errno == ENOENT && make) {
+        enum files_error rc = files_check_change(&d->base, above.path, above.len);
+        if (rc != FILES_OK) return rc;
         int error = make_all(d, above.path, above.len);
         return error && error != ELOOP ? directory_errno(d, error, "cannot be made") : FILES_OK;
     }

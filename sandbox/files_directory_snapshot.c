@@ -44,11 +44,13 @@ static int make_open(int parent, const char *name) {
     return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* Copies a tree into a new directory of that name. 0 or an errno. */
-static int copy_into(int snapshot, const char *name, int tree) {
-    int to = make_open(snapshot, name);
+/* Copies a tree into a new directory of that name, without the private directories that may be
+ * in it. 0 or an errno. */
+static int copy_into(const struct directory_files *d, int snapshot, const char *name, int tree) {
+    struct stat home;
+    int to = fstat(d->private.home, &home) == 0 ? make_open(snapshot, name) : -1;
     if (to < 0) return errno;
-    int error = copy_tree(tree, to);
+    int error = copy_tree(tree, to, &home);
     close(to);
     return error;
 }
@@ -71,8 +73,8 @@ enum files_error directory_snapshot(struct files *f, struct files_snapshot **out
     own->base.free = snapshot_free;
     snprintf(own->name, sizeof own->name, "snapshot-%u", d->serial++);
     int copy = make_open(d->private.session, own->name), error = copy < 0 ? errno : 0;
-    if (!error) error = copy_into(copy, "tree", d->private.tree);
-    if (!error && d->workspace >= 0) error = copy_into(copy, "workspace", d->workspace);
+    if (!error) error = copy_into(d, copy, "tree", d->private.tree);
+    if (!error && d->workspace >= 0) error = copy_into(d, copy, "workspace", d->workspace);
     if (copy >= 0) close(copy);
     if (error) {
         (void)remove_tree(d->private.session, own->name, true); /* else at the close */
@@ -86,10 +88,12 @@ enum files_error directory_snapshot(struct files *f, struct files_snapshot **out
     return FILES_OK;
 }
 
-static int restore_from(int snapshot, const char *name, int tree) {
+static int restore_from(const struct directory_files *d, int snapshot, const char *name, int tree) {
+    struct stat home;
+    if (fstat(d->private.home, &home) != 0) return errno;
     int from = openat(snapshot, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (from < 0) return errno;
-    int error = copy_restore(from, tree);
+    int error = copy_restore(from, tree, &home);
     close(from);
     return error;
 }
@@ -101,8 +105,8 @@ enum files_error directory_restore(struct files *f, struct files_snapshot *snaps
     d->is_measured = false;
     int copy =
         openat(d->private.session, own->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int error = copy < 0 ? errno : restore_from(copy, "tree", d->private.tree);
-    if (!error && d->workspace >= 0) error = restore_from(copy, "workspace", d->workspace);
+    int error = copy < 0 ? errno : restore_from(d, copy, "tree", d->private.tree);
+    if (!error && d->workspace >= 0) error = restore_from(d, copy, "workspace", d->workspace);
     if (copy >= 0) close(copy);
     return error ? copy_failed(d, error, "has been restored in part only") : FILES_OK;
 }

@@ -23,11 +23,13 @@ static int write_all(int fd, const char *bytes, size_t n) {
     return 0;
 }
 
-/* A new file beside the one to be written: its descriptor, or -1. */
-static int new_temp(struct directory_files *d, int parent, char temp[TEMP_SIZE]) {
+/* A new file beside the one to be written, which nobody else can read before it has the mode of
+ * that one: its descriptor, or -1. */
+static int new_temp(struct directory_files *d, const struct parent *at, char temp[TEMP_SIZE]) {
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     for (int i = 0; i < TRIES; i++) {
         snprintf(temp, TEMP_SIZE, ".harness-lua-%ld-%u.tmp", (long)getpid(), d->serial++);
-        int fd = openat(parent, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        int fd = openat(at->fd, temp, flags, at->exists ? 0600 : 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
     return -1;
@@ -46,7 +48,7 @@ static int keep_traits(int fd, const struct parent *at) {
 
 static int write_temp(struct directory_files *d, const struct parent *at, const char *bytes,
                       size_t n, char temp[TEMP_SIZE]) {
-    int fd = new_temp(d, at->fd, temp);
+    int fd = new_temp(d, at, temp);
     if (fd < 0) return errno;
     int error = write_all(fd, bytes, n);
     if (!error) error = keep_traits(fd, at);
@@ -61,7 +63,7 @@ static enum files_error check_quota(struct directory_files *d, uint64_t removed,
     if (!d->quota_bytes) return FILES_OK;
     if (!d->is_measured) {
         enum files_error rc = files_directory_measure(&d->base, &used);
-        if (rc != FILES_OK && rc != FILES_EQUOTA) return rc;
+        if (!d->is_measured) return rc; /* else what is there already may be too much */
     }
     uint64_t after = d->used_bytes - (removed < d->used_bytes ? removed : d->used_bytes) + added;
     if (after <= d->quota_bytes || added <= removed) return FILES_OK;
@@ -92,7 +94,11 @@ enum files_error directory_write(struct files *f, const char *path, size_t len, 
     struct parent at;
     place_set(&place, path, len);
     if (len == strlen("/workspace") && memcmp(path, "/workspace", len) == 0) return FILES_EISDIR;
-    enum files_error rc = directory_parent(d, &place, true, true, &at);
+    enum files_error rc = directory_parent(d, &place, false, true, &at);
+    if (rc == FILES_ENOENT) { /* nothing is made for what does not fit */
+        rc = check_quota(d, 0, n);
+        if (rc == FILES_OK) rc = directory_parent(d, &place, true, true, &at);
+    }
     if (rc != FILES_OK) return rc;
     rc = write_at(d, &at, bytes, n);
     close(at.fd);
@@ -133,6 +139,8 @@ enum files_error directory_remove(struct files *f, const char *path, size_t len,
     bool is_workspace =
         place.len == strlen("/workspace") && memcmp(place.path, "/workspace", place.len) == 0;
     if (is_workspace) rc = FILES_EBUSY;
+    else if (f->hidden && path_within(f->hidden, strlen(f->hidden), place.path, place.len))
+        rc = files_fail(f, FILES_EBUSY, "cannot be removed: sandboxes keep their own files in it");
     else if (files_holds_read_only(f, place.path, place.len)) rc = FILES_EREADONLY;
     else if (!at.exists) rc = FILES_ENOENT;
     int error = rc == FILES_OK ? remove_at(&at, recursive) : 0;

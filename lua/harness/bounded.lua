@@ -10,14 +10,10 @@ local M = {}
 -- While the child runs, the caller's signal reaches it, too.
 local function follow(child, signal, scope)
   if not signal then return nil end
-  local token = task.callback(function()
+  local detach = signals.follow(signal, function()
     core.signal_abort(child.signal, task.cancelled(scope, ("the %s was cancelled"):format(scope), signal.reason))
   end)
-  local watch = core.signal_watch(signals.handle(signal), token)
-  return setmetatable({}, { __close = function()
-    watch:detach()
-    task.callback_close(token)
-  end })
+  return setmetatable({}, { __close = detach })
 end
 
 --- Calls fn(...) in a child task and waits for it. Raises OPERATION_TIMEOUT when it takes longer than

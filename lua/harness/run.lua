@@ -177,15 +177,7 @@ end
 -- A caller's signal is not an ancestor in the tree: its reason is put in order on the way (A 5.1).
 local function link_signal(run, signal)
   if not signal then return end
-  local watch
-  local token = task.callback(function()
-    run:cancel(signal.reason)
-  end)
-  watch = core.signal_watch(signals.handle(signal), token)
-  run.unlink = function()
-    watch:detach()
-    task.callback_close(token)
-  end
+  run.unlink = signals.follow(signal, function() run:cancel(signal.reason) end)
 end
 
 -- ---- the end ------------------------------------------------------------------------------

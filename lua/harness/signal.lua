@@ -114,6 +114,19 @@ function M.handle(v)
   return rawget(v, "_handle")
 end
 
+--- Has the loop call fn() once the signal is aborted, whoever waits for it or not.
+---@param signal harness.Signal
+---@param fn fun()
+---@return fun() detach to be called once: then nothing of it is left
+function M.follow(signal, fn)
+  local token = task.callback(fn)
+  local watch = core.signal_watch(M.handle(signal), token)
+  return function()
+    watch:detach()
+    task.callback_close(token)
+  end
+end
+
 ---@class harness.AbortController
 ---@field signal harness.Signal
 local Controller = {}

@@ -3,7 +3,7 @@
 local process = require "harness.process"
 
 local BUILD <const> = os.getenv("HARNESS_LUA"):match "^(.*)/harness%-lua$"
-local PROGRAMS <const> = { "basics", "endings", "loops", "no_memory", "seams", "slab", "threads" }
+local PROGRAMS <const> = { "basics", "endings", "loops", "no_memory", "remove", "seams", "slab", "threads" }
 
 -- A stock lua5.4 cannot load a library that was built with the sanitizers.
 local IS_SANITIZED <const> = BUILD:find "/asan$" ~= nil

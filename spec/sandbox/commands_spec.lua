@@ -273,7 +273,7 @@ describe("a command", function()
     local err = raised("SANDBOX_ERROR", "quota_exceeded", session.exec, session,
       "echo told; head -c 3000000 /dev/zero > big; exit 4")
     assert.same({ "told\n", 4 }, { err.meta.stdout, err.meta.exit_code })
-    assert.matches("more than the quota of 2000000 bytes", err.message)
+    assert.matches("more than its quota of 2000000; remove", err.message)
     session:remove "/workspace/big"
     assert.equal("on\n", session:exec "echo on".stdout)
   end)
@@ -360,6 +360,17 @@ describe("the end of a command", function()
     raised("SANDBOX_ERROR", "session_closed", session.spawn, session, "true")
     raised("SANDBOX_ERROR", "session_closed", session.read, session, "/workspace/x")
     session:close()
+  end)
+
+  it("is the close of the session, for what is being started, too", function()
+    local session, seconds = open(), odd_seconds()
+    local t = harness.spawn(function() return failure(session.spawn, session, "sleep", { args = { seconds } }) end)
+    harness.sleep(0) -- until it waits
+    session:close()
+    assert.same({}, processes_with(seconds))
+    local err = t:await()
+    assert.same({ "SANDBOX_ERROR", "session_closed" }, { err.code, err.meta.reason })
+    assert.same({}, processes_with(seconds))
   end)
 
   it("is the end of the engine, a kill -9 too", function()

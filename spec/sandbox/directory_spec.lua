@@ -119,6 +119,37 @@ describe("directory", function()
       assert.equal("", sh(root, "ls -A"))
     end)
 
+    it("is not what sandboxes keep for themselves, though it is below the root", function()
+      local root = trees.new { "mkdir data", "ln -s data link", "echo 1 > a" }
+      local base = root .. "/data"
+      local session = opened { root = root, data_directory = base }
+      local other = opened { data_directory = base }
+      other:write("/notes/secret", "1")
+      session:write("/notes/own", "1")
+      local home = sh(base, "ls")
+      assert.same({ "/notes", "/notes/own", "/workspace", "/workspace/a", "/workspace/data", "/workspace/link" },
+        paths(session:list("/", { recursive = true })))
+      assert.same({}, session:list "/workspace/link")
+      local id = other[1]:host().private:match "([^/]*)/tree$"
+      for _, at in ipairs { "data/", "link/" } do
+        local path = ("/workspace/%s%s"):format(at, home)
+        for _, call in ipairs { { "list", path }, { "stat", path }, { "write", path .. "/x", "1" },
+          { "read", ("%s/%s/tree/notes/secret"):format(path, id) }, { "remove", path, { recursive = true } } } do
+          local why, _, err = reason(session, table.unpack(call))
+          assert.equal("invalid_path", why)
+          assert.matches("keep for themselves", err.message)
+        end
+      end
+      assert.equal("EBUSY", select(2, reason(session, "remove", "/workspace/data", { recursive = true })))
+      local snapshot = session:snapshot()
+      local copied = sh(session[1]:host().private, "cd ../snapshot-*/workspace && find . -mindepth 1 | sort | xargs")
+      assert.equal("./a ./data ./link", copied)
+      session:write("/workspace/a", "2")
+      session:restore(snapshot)
+      assert.same({ "1\n", "1", "1" },
+        { session:read "/workspace/a", session:read "/notes/own", other:read "/notes/secret" })
+    end)
+
     it("tells where it is", function()
       local session, root = session_on {}
       session:mount({}, "/skills/a", { read_only = true })
@@ -203,10 +234,28 @@ describe("directory", function()
       for _, path in ipairs { "/workspace/link", "/workspace/dir/s/SKILL.md", "/workspace/dir/s/new" } do
         assert.equal("read_only", (reason(session, "write", path, "2")))
       end
+      assert.equal("read_only", (reason(session, "write", "/workspace/dir/s/new/deep", "2")))
+      assert.same({ "/skills/s/SKILL.md" }, paths(session:list("/skills/s", { recursive = true })))
       assert.equal("read_only", (reason(session, "remove", "/workspace/dir/s", { recursive = true })))
       session:remove "/workspace/link"
       assert.equal("1", session:read "/skills/s/SKILL.md")
     end)
+  end)
+
+  it("is mounted where a link on the way leads to, and read-only there", function()
+    local session, root = session_on { "mkdir real", "ln -s real link", "ln -s nowhere dead" }
+    session:mount({ a = "1" }, "/workspace/link/in", { read_only = true })
+    assert.same({ "/workspace/real/in" }, session[1]:host().read_only)
+    for _, path in ipairs { "/workspace/link/in/a", "/workspace/real/in/a", "/workspace/link/in/new/deep" } do
+      assert.equal("read_only", (reason(session, "write", path, "2")))
+    end
+    assert.equal("read_only", (reason(session, "remove", "/workspace/real", { recursive = true })))
+    assert.equal("real/in/a", sh(root, "find real/in -mindepth 1"))
+    assert.equal("1", sh(root, "cat real/in/a"))
+    session:mount({ a = "2" }, "/workspace/real/in") -- and no longer read-only
+    session:write("/workspace/link/in/a", "3")
+    local _, _, err = reason(session, "mount", { a = "1" }, "/workspace/dead/in")
+    assert.matches("leads by a symbolic link to /workspace/nowhere", err.message)
   end)
 
   describe("links", function()
@@ -326,6 +375,38 @@ describe("directory", function()
     assert.equal("1", sh("/", ("setpriv --reuid 65534 --regid 65534 --clear-groups cat %s/notes/b"):format(private)))
   end)
 
+  -- What a process with these rights gets of a tree whose calls are to be those of nobody.
+  local function as_nobody(words, root, base)
+    local file = trees.new { "chmod 755 ." } .. "/code.lua"
+    local out <close> = assert(io.open(file, "w"))
+    out:write(([[
+      local tree, why = require("harness.core").sandbox.directory { root = %q, base = %q, uid = 65534, gid = 65534 }
+      if not tree then return print(why) end
+      local session = require("harness.sandbox.session").new(tree, {})
+      print(select(2, pcall(session.read, session, "/workspace/secret")))
+      print(io.open(%q .. "/secret") and "ours")
+    ]]):format(root, base, root))
+    out:close()
+    return sh(".", ("%s %s %s"):format(words, os.getenv "HARNESS_LUA", file))
+  end
+
+  it("makes the calls of an owner without the groups of the engine", function()
+    local root = trees.new { "chmod 755 .", "echo 1 > secret", "chmod 640 secret" }
+    if sh(root, "id -u") ~= "0" then return pending "only root can be in other groups" end
+    sh(root, "chgrp 7 secret")
+    local said = as_nobody("setpriv --groups 7,9", root, trees.new { "chmod 711 ." })
+    assert.matches("Permission denied.*\nours$", said)
+  end)
+
+  it("is not opened for an owner that it cannot make calls for", function()
+    local root = trees.new { "chmod 755 ." }
+    if sh(root, "id -u") ~= "0" then return pending "only root has rights to lose" end
+    for _, lost in ipairs { "-setuid", "-setgid" } do
+      local said = as_nobody("setpriv --groups 7 --bounding-set " .. lost, root, trees.new { "chmod 711 ." })
+      assert.matches("calls cannot be made with the rights of user 65534 and group 65534", said)
+    end
+  end)
+
   describe("bad input", function()
     it("of the constructor is told at once", function()
       local root = trees.new { "echo 1 > file" }
@@ -409,6 +490,21 @@ describe("directory", function()
     ]]))
   end)
 
+  it("reads files to their end that give less at a time and tell no size", function()
+    local session = opened { root = "/proc/self" }
+    assert.equal(0, session:stat("/workspace/maps").size)
+    assert.matches("%[stack%]", session:read "/workspace/maps")
+  end)
+
+  it("shows what is written to nobody who could not read the old content", function()
+    local root = trees.new { "echo old > a", "chmod 600 a" }
+    -- killed in the middle of it, so that the new content is still under its temporary name
+    in_child([[sh -c 'ulimit -c 0; ulimit -f 64; "$@"; true' sh]], root,
+      [[session:write("/workspace/a", ("x"):rep(1000000))]])
+    assert.equal("600 a 600 .harness", sh(root, "stat -c '%a %n' a .harness-lua-* | cut -d - -f 1 | xargs"))
+    assert.equal("old", sh(root, "cat a"))
+  end)
+
   describe("with a quota", function()
     it("counts what is there and what is written", function()
       local session, root = session_on({ "head -c 600 /dev/zero > a" }, { quota_bytes = 1000 })
@@ -416,7 +512,7 @@ describe("directory", function()
       local why, _, err = reason(session, "write", "/notes/c", ("x"):rep(101))
       assert.equal("quota_exceeded", why)
       assert.matches("1001 bytes, more than its quota of 1000", err.message)
-      assert.is_false(session:exists "/notes/c")
+      assert.is_false(session:exists "/notes")
       session:write("/notes/c", ("x"):rep(100))
       session:write("/workspace/a", ("x"):rep(600))
       assert.equal("quota_exceeded", (reason(session, "write", "/workspace/a", ("x"):rep(601))))
@@ -428,6 +524,24 @@ describe("directory", function()
       session:write("/workspace/a", "smaller") -- one may always get smaller
       assert.equal(607, session[1]:measure())
     end)
+  end)
+
+  it("has no quota that a directory closed to its own user gets around", function()
+    local root = trees.new { "chmod 755 .", "mkdir d d/d", "head -c 2000 /dev/zero > d/d/a" }
+    if sh(root, "id -u") ~= "0" then return pending "only root can make a tree of somebody else" end
+    local base = trees.new { "chmod 711 ." }
+    sh(root, "chown -R 65534:65534 .")
+    for _, mode in ipairs { "000", "400", "100" } do
+      for _, closed in ipairs { "d", "d/d" } do
+        sh(root, ("chmod 700 d d/d; chmod %s %s"):format(mode, closed))
+        local tree = core.sandbox.directory { root = root, base = base, uid = 65534, gid = 65534, quota_bytes = 1000 }
+        local session = require("harness.sandbox.session").new(tree, {})
+        local why, _, err = reason(session, "write", "/workspace/a", "1")
+        assert.equal("quota_exceeded", why)
+        assert.matches(("/workspace/%s is closed to its own user"):format(closed), err.message)
+        session:close()
+      end
+    end
   end)
 
   describe("snapshots", function()
@@ -452,11 +566,11 @@ describe("directory", function()
 
     it("do not touch what is as it was", function()
       local session, root = session_on { "echo 1 > a", "echo 1 > b" }
-      local inode = sh(root, "stat -c %i a")
+      local before = sh(root, "stat -c '%i %z' a") -- the time of its last change, of whatever it is
       local snapshot = session:snapshot()
       session:write("/workspace/b", "2")
       session:restore(snapshot)
-      assert.equal(inode, sh(root, "stat -c %i a"))
+      assert.equal(before, sh(root, "stat -c '%i %z' a"))
       assert.equal("1\n", session:read "/workspace/b")
     end)
 

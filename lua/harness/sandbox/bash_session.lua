@@ -28,7 +28,9 @@ Session.__index = Session
 
 Session.executor = "available"
 
-local function closed_error()
+--- Raises SANDBOX_ERROR when it was closed.
+function Session:check_open()
+  if not self.closed then return end
   errors.raise("SANDBOX_ERROR", "the sandbox session was closed", { reason = "session_closed" })
 end
 
@@ -66,7 +68,7 @@ end
 
 -- Where things are, on the host, and where they go.
 local function places(self)
-  if self.closed then closed_error() end
+  self:check_open()
   local host = self[1]:host(true)
   if not self.root then make_root(self, host) end
   host.root, host.etc, host.entries = self.root, self.etc, top_names(self, host.private)
@@ -97,8 +99,8 @@ local function check_quota(self, result)
   local ok, err = pcall(self[1].measure, self[1])
   if ok then return end
   if not errors.is(err, "SANDBOX_ERROR") then error(err, 0) end
-  errors.raise("SANDBOX_ERROR", ("the command has ended with %d, and its files are more than the quota of %d bytes: "
-    .. "remove some"):format(result.exit_code, self.sandbox.quota_bytes), meta_of(result), err)
+  errors.raise("SANDBOX_ERROR", ("the command has ended with %d, and %s; remove some of it"):format(result.exit_code,
+    err.message), meta_of(result), err)
 end
 
 local function run(self, command, from_ms)
@@ -128,14 +130,10 @@ end
 -- While the command runs, the signal of its caller reaches it.
 local function follow(child, signal)
   if not signal then return nil end
-  local token = task.callback(function()
+  local detach = signals.follow(signal, function()
     core.signal_abort(child.signal, task.cancelled("sandbox", "the command was cancelled", signal.reason))
   end)
-  local watch = core.signal_watch(signals.handle(signal), token)
-  return setmetatable({}, { __close = function()
-    watch:detach()
-    task.callback_close(token)
-  end })
+  return setmetatable({}, { __close = detach })
 end
 
 -- Takes part in what close() ends.
@@ -152,7 +150,7 @@ end
 ---  stdout_truncated_bytes?: integer, stderr_truncated_bytes?: integer }
 function Session:exec(command, given)
   local checked = options.exec(command, given)
-  if self.closed then closed_error() end
+  self:check_open()
   local limits = options.merge(self.sandbox.limits, checked.limits)
   local timeout_ms = limits.wall_ms
   if (checked.timeout_ms or 0) > 0 then timeout_ms = math.min(timeout_ms, checked.timeout_ms) end
@@ -171,7 +169,7 @@ end
 ---@return harness.SpawnedCommand
 function Session:spawn(command, given)
   local checked = options.spawn(command, given)
-  if self.closed then closed_error() end
+  self:check_open()
   local args = table.move(checked.args or {}, 1, #(checked.args or {}), 2, { command })
   return spawned.start(self, places(self), {
     args = args, cwd = checked.cwd, env = checked.env, stdin = true,

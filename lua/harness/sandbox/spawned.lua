@@ -1,6 +1,5 @@
 --- A command that runs on by itself in a sandbox: `session:spawn(...)`.
 
-local core = require "harness.core"
 local errors = require "harness.errors"
 local jailed = require "harness.sandbox.jailed"
 local nearest = require "harness.nearest"
@@ -67,7 +66,10 @@ end
 
 -- What close() of the session calls.
 function Spawned:cancel() self.process:stop() end
-function Spawned:await() return self.monitor:await() end
+function Spawned:await()
+  if self.monitor then return self.monitor:await() end
+  self.process:wait() -- it is still being started
+end
 
 Spawned.__close = function(self)
   self.process:stop()
@@ -93,13 +95,7 @@ local function await_start(self, command)
 end
 
 local function follow(self, signal)
-  local token = task.callback(function() self.process:stop() end)
-  local registered = core.signal_watch(signals.handle(signal), token)
-  self.detach = function()
-    self.detach = nil
-    registered:detach()
-    task.callback_close(token)
-  end
+  self.detach = signals.follow(signal, function() self.process:stop() end)
 end
 
 --- Starts it; returns when it runs. Raises SANDBOX_ERROR when it cannot.
@@ -111,12 +107,14 @@ end
 function M.start(session, places, command, signal)
   local p = jailed.start(session.sandbox, places, command)
   local self = setmetatable({ process = p, pid = p.pid, report = "" }, Spawned)
+  session.live[self] = true
   local ok, err = pcall(await_start, self, command)
-  if not ok then
+  if session.closed or not ok then
+    session.live[self] = nil
     p:close()
+    session:check_open()
     error(err, 0)
   end
-  session.live[self] = true
   if signal then follow(self, signal) end
   self.monitor = task.make({ root = true }, watch, self, session)
   return self
