@@ -377,6 +377,23 @@ describe("the end of a command", function()
     assert.is_true(eventually(function() return #processes_with(seconds) == 0 end))
   end)
 
+  it("is that of bubblewrap, though the engine stands still", function()
+    local seconds = odd_seconds()
+    local child <close> = command.start { "-e", ([[
+      local session = require("harness").sandbox.bash{}:open { session_id = "s" }
+      local p = session:spawn("sh", { args = { "-c", "setsid sleep %s & sleep %s" } })
+      io.stderr:write("pid ", p.pid, ".")
+      p:wait()
+    ]]):gsub("%%s", seconds) }
+    local pid = child:await "pid %d+%.":match "pid (%d+)%."
+    assert.is_true(eventually(function() return sleeping(seconds) == 2 end))
+    child:signal "STOP"
+    os.execute("kill -9 " .. pid)
+    assert.is_true(eventually(function() return sleeping(seconds) == 0 end))
+    child:signal "KILL"
+    child:finish()
+  end)
+
   it("is told when the isolation was killed from outside", function()
     local session, seconds = open(), odd_seconds()
     local t = harness.spawn(function() return failure(session.exec, session, "sleep " .. seconds) end)
@@ -466,6 +483,23 @@ describe("the options of bash", function()
       assert.equal(65534, core.jail.owner(directory .. "/f").uid)
     end)
   end
+
+  it("come first when the machine runs out of memory", function()
+    assert.equal("1000\n", open():exec("cat /proc/self/oom_score_adj").stdout)
+  end)
+
+  it("have no root that holds private files of sessions, which they could replace", function()
+    local root = make_directory()
+    local err = raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = root, data_directory = root })
+    assert.matches("give a data_directory", err.message)
+    assert(os.execute("mkdir -p " .. root .. "/data/a"))
+    raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = root, data_directory = root .. "/data/a" })
+    raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = "/", data_directory = root })
+    local beside = open { root = root .. "/data/a", data_directory = root }
+    assert.equal("x\n", beside:exec("echo x").stdout)
+    assert(os.execute("mkdir " .. root .. "/data2"))
+    assert.equal("x\n", open({ root = root .. "/data", data_directory = root .. "/data2" }):exec("echo x").stdout)
+  end)
 
   it("have the isolation told", function()
     local sandbox = harness.sandbox.bash { without = { "landlock", "network" } }

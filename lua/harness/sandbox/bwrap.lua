@@ -55,9 +55,10 @@ function Line:unless(protection, ...)
   if not self.without[protection] then self:add(...) end
 end
 
+-- Not --die-with-parent: killed in the midst of its beginning, bubblewrap leaves a child behind that waits for it
+-- for ever. When the engine dies, the orders of harness-jail end, and with it all else.
 local function namespaces(line)
-  line:add("--unshare-user", "--unshare-cgroup-try", "--uid", tostring(M.INSIDE_ID), "--gid", tostring(M.INSIDE_ID),
-    "--die-with-parent")
+  line:add("--unshare-user", "--unshare-cgroup-try", "--uid", tostring(M.INSIDE_ID), "--gid", tostring(M.INSIDE_ID))
   line:unless("ipc", "--unshare-ipc")
   line:unless("network", "--unshare-net")
   line:unless("hostname", "--unshare-uts", "--hostname", "sandbox")
@@ -92,6 +93,7 @@ local function system(line, root, etc, directories)
     line:add("--dev-bind", "/dev", "/dev")
   else
     line:add("--dev", "/dev", "--size", tostring(SHM_BYTES), "--tmpfs", "/dev/shm")
+    line:unless("read_only_system", "--remount-ro", "/dev") -- it is half of the machine's memory
   end
 end
 
@@ -133,15 +135,6 @@ local function nested(line, places, area, fds, first_fd)
   return true
 end
 
--- Our own data, should the given root hold it, is not for the command.
-local function hide(line, places)
-  local workspace = places.workspace
-  if not workspace then return end
-  local below = places.private:sub(1, #workspace + 1) == workspace .. "/" and places.private:sub(#workspace + 2)
-    or workspace == "/" and places.private:sub(2)
-  if below then line:add("--tmpfs", "/workspace/" .. (below:match "^(.-harness%-lua%-%d+)/" or below)) end
-end
-
 ---@class harness.JailPlaces
 ---@field root string the / of commands, on the host
 ---@field etc string[] directories of the host's /etc that are seen
@@ -177,7 +170,6 @@ function M.arguments(options)
       if not ok then return nil, why, {} end
     end
   end
-  hide(line, places)
   line:add("--chdir", "/")
   line.without = nil
   return line, fds, paths
