@@ -379,13 +379,15 @@ describe("the end of a command", function()
 
   it("is that of bubblewrap, though the engine stands still", function()
     local seconds = odd_seconds()
-    local child <close> = command.start { "-e", ([[
+    local script = ([[
       local session = require("harness").sandbox.bash{}:open { session_id = "s" }
       local p = session:spawn("sh", { args = { "-c", "setsid sleep %s & sleep %s" } })
       io.stderr:write("pid ", p.pid, ".")
       p:wait()
-    ]]):gsub("%%s", seconds) }
-    local pid = child:await "pid %d+%.":match "pid (%d+)%."
+    ]]):gsub("%%s", seconds)
+    local child <close> = command.start { "-e", script }
+    child:await "pid %d+%."
+    local pid = child.stderr:match "pid (%d+)%."
     assert.is_true(eventually(function() return sleeping(seconds) == 2 end))
     child:signal "STOP"
     os.execute("kill -9 " .. pid)
@@ -492,13 +494,16 @@ describe("the options of bash", function()
     local root = make_directory()
     local err = raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = root, data_directory = root })
     assert.matches("give a data_directory", err.message)
-    assert(os.execute("mkdir -p " .. root .. "/data/a"))
+    assert(os.execute("mkdir -p " .. root .. "/data/a; chmod -R a+rX " .. root))
     raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = root, data_directory = root .. "/data/a" })
-    raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = "/", data_directory = root })
-    local beside = open { root = root .. "/data/a", data_directory = root }
-    assert.equal("x\n", beside:exec("echo x").stdout)
-    assert(os.execute("mkdir " .. root .. "/data2"))
-    assert.equal("x\n", open({ root = root .. "/data", data_directory = root .. "/data2" }):exec("echo x").stdout)
+    raised("HARNESS_CONFIG_ERROR", "data_in_root", open,
+      { root = "/", run_as = IS_ROOT and "nobody" or nil, data_directory = root })
+    assert(os.execute("mkdir " .. root .. "/data2; chmod -R a+rwX " .. root))
+    local who = IS_ROOT and "nobody" or nil
+    for _, data in ipairs { root, root .. "/data2" } do
+      local beside = open { root = root .. "/data", run_as = who, data_directory = data }
+      assert.equal("x\n", beside:exec("echo x").stdout)
+    end
   end)
 
   it("have the isolation told", function()
