@@ -18,6 +18,7 @@ M.PROTECTIONS = {
 }
 
 M.INSIDE_ID = 1000 -- jail_root.h
+M.MOST_FDS = 60 -- that M.arguments asks for; PROCESS_MORE_MAX of engine/process.h is a few more
 
 -- The system's names in the tree: never bound from it.
 local SYSTEM <const> = {
@@ -97,14 +98,6 @@ local function system(line, root, etc, directories)
   end
 end
 
--- Is there a read-only mount at the path or below?
-local function holds_read_only(read_only, path)
-  for _, mount in ipairs(read_only) do
-    if mount == path or mount:sub(1, #path + 1) == path .. "/" then return true end
-  end
-  return false
-end
-
 -- What of the tree is where: each of its top-level names. Commands may change them but for /skills and what is a
 -- read-only mount itself.
 local function areas(places)
@@ -121,16 +114,37 @@ local function areas(places)
   return list
 end
 
--- A read-only mount inside of what commands may change. The place is opened here, where no link on the way
--- is followed: a command that runs may have put one there.
-local function nested(line, places, area, fds, first_fd)
+-- What has to be a mount inside of what commands may change: read-only mounts (true), and the directories on the way
+-- to them (false), which could be renamed otherwise, and others made in their place.
+local function inner_mounts(places, area)
+  local read_only, list = {}, {}
   for _, mount in ipairs(places.read_only) do
-    if mount ~= area.path and mount:sub(1, #area.path + 1) == area.path .. "/" then
-      local file, why = core.jail.beneath(area.host, mount:sub(#area.path + 2))
-      if not file then return nil, ("the read-only mount %s cannot be opened: %s"):format(mount, why) end
-      fds[#fds + 1] = file
-      line:add("--ro-bind", ("/proc/self/fd/%d"):format(first_fd + #fds - 1), mount)
-    end
+    if mount:sub(1, #area.path + 1) == area.path .. "/" then read_only[mount] = true end
+  end
+  local found = {}
+  for mount in pairs(read_only) do
+    local at = #area.path + 1
+    repeat
+      at = mount:find("/", at + 1, true) or #mount + 1
+      local path = mount:sub(1, at - 1)
+      if not found[path] then list[#list + 1] = path end
+      found[path] = true
+    until read_only[path]
+  end
+  table.sort(list) -- what is above comes first
+  return list, read_only
+end
+
+-- Mounts them. Each place is opened here, where no link on the way is followed: a command that runs may have put
+-- one there.
+local function nested(line, places, area, fds, first_fd)
+  local list, read_only = inner_mounts(places, area)
+  for _, path in ipairs(list) do
+    if #fds == M.MOST_FDS then return nil, "there are too many read-only mounts inside of " .. area.path end
+    local file, why = core.jail.beneath(area.host, path:sub(#area.path + 2))
+    if not file then return nil, ("%s is or leads to a read-only mount, and cannot be opened: %s"):format(path, why) end
+    fds[#fds + 1] = file
+    line:add(read_only[path] and "--ro-bind" or "--bind", ("/proc/self/fd/%d"):format(first_fd + #fds - 1), path)
   end
   return true
 end
@@ -165,7 +179,7 @@ function M.arguments(options)
     local is_open = not area.read_only or line.without.read_only_system
     line:add(is_open and "--bind" or "--ro-bind", area.host, area.path)
     if is_open then paths[#paths + 1] = area.path end
-    if not line.without.read_only_system and is_open and holds_read_only(places.read_only, area.path) then
+    if not line.without.read_only_system and is_open then
       local ok, why = nested(line, places, area, fds, options.first_fd)
       if not ok then return nil, why, {} end
     end
