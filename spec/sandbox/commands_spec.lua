@@ -117,6 +117,14 @@ describe("the tree of a command", function()
     assert.same({ "a.txt", "made" }, core.jail.entries(root))
   end)
 
+  it("is missed when somebody has removed it", function()
+    local session = open { data_directory = make_directory() }
+    session:exec "true"
+    os.execute("rm -rf " .. session[1]:host().private)
+    local err = raised("SANDBOX_ERROR", "fs_failed", session.exec, session, "true")
+    assert.matches("cannot be listed: .*: No such file", err.message)
+  end)
+
   it("is gone with the session when it is private", function()
     local session = open()
     session:exec "echo x > /workspace/x; mkdir -p /tmp/a/b/c; chmod 0 /tmp/a/b"

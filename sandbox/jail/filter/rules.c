@@ -24,9 +24,10 @@ enum { NR_FCHMODAT2 = 452, NR_OPEN_TREE_ATTR = 467 }; /* newer than Debian's lib
 static const int REFUSED[] = {
     /* mounts and roots */
     SCMP_SYS(mount), SCMP_SYS(umount), SCMP_SYS(umount2), SCMP_SYS(pivot_root),
-    SCMP_SYS(move_mount), SCMP_SYS(open_tree), NR_OPEN_TREE_ATTR, SCMP_SYS(fsopen), SCMP_SYS(fsconfig),
-    SCMP_SYS(fsmount), SCMP_SYS(fspick), SCMP_SYS(mount_setattr), SCMP_SYS(swapon),
-    SCMP_SYS(swapoff), SCMP_SYS(quotactl), SCMP_SYS(quotactl_fd), SCMP_SYS(fanotify_init),
+    SCMP_SYS(move_mount), SCMP_SYS(open_tree), NR_OPEN_TREE_ATTR, SCMP_SYS(fsopen),
+    SCMP_SYS(fsconfig), SCMP_SYS(fsmount), SCMP_SYS(fspick), SCMP_SYS(mount_setattr),
+    SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(quotactl), SCMP_SYS(quotactl_fd),
+    SCMP_SYS(fanotify_init),
     /* other namespaces */
     SCMP_SYS(unshare), SCMP_SYS(setns),
     /* other processes */
