@@ -110,7 +110,9 @@ local function areas(places)
       list[#list + 1] = { path = path, host = places.private .. path, read_only = read_only }
     end
   end
-  list[#list + 1] = { path = "/workspace", host = places.workspace or places.private .. "/workspace" }
+  list[#list + 1] = {
+    path = "/workspace", host = places.workspace or places.private .. "/workspace", is_given = places.workspace ~= nil,
+  }
   return list
 end
 
@@ -135,18 +137,39 @@ local function inner_mounts(places, area)
   return list, read_only
 end
 
--- Mounts them. Each place is opened here, where no link on the way is followed: a command that runs may have put
--- one there.
-local function nested(line, places, area, fds, first_fd)
+-- Opens what is at a path of the host, where no link on the way is followed: a command that runs may have put one
+-- there. Returns what bubblewrap is to bind, which then is that and nothing else.
+local function opened(line, path, what)
+  local fds = line.fds
+  if #fds == M.MOST_FDS then return nil, "there are too many read-only mounts inside of what commands may change" end
+  local file, why = core.jail.open(path)
+  if not file then return nil, ("%s cannot be opened: %s"):format(what, why) end
+  fds[#fds + 1] = file
+  return ("/proc/self/fd/%d"):format(line.first_fd + #fds - 1)
+end
+
+local function nested(line, places, area)
+  if line.without.read_only_system then return true end
   local list, read_only = inner_mounts(places, area)
   for _, path in ipairs(list) do
-    if #fds == M.MOST_FDS then return nil, "there are too many read-only mounts inside of " .. area.path end
-    local file, why = core.jail.beneath(area.host, path:sub(#area.path + 2))
-    if not file then return nil, ("%s is or leads to a read-only mount, and cannot be opened: %s"):format(path, why) end
-    fds[#fds + 1] = file
-    line:add(read_only[path] and "--ro-bind" or "--bind", ("/proc/self/fd/%d"):format(first_fd + #fds - 1), path)
+    local what = path .. " (a read-only mount, or on the way to one)"
+    local source, why = opened(line, area.host .. path:sub(#area.path + 1), what)
+    if not source then return nil, why end
+    line:add(read_only[path] and "--ro-bind" or "--bind", source, path)
   end
   return true
+end
+
+-- One name at the top of the tree, and what is mounted inside of it.
+local function bind(line, places, area)
+  local source, why = area.host, nil
+  if area.is_given then source, why = opened(line, area.host, "the root " .. area.host) end
+  if not source then return nil, why end
+  local is_open = not area.read_only or line.without.read_only_system
+  line:add(is_open and "--bind" or "--ro-bind", source, area.path)
+  if not is_open then return true end
+  line.writable[#line.writable + 1] = area.path
+  return nested(line, places, area)
 end
 
 ---@class harness.JailPlaces
@@ -170,23 +193,19 @@ end
 ---@return userdata[]|string fds descriptors that they name, to be inherited
 ---@return string[] writable paths that may be changed, for harness-jail
 function M.arguments(options)
-  local line = setmetatable({ without = options.without }, Line)
-  local places, fds, paths = options.places, {}, { "/dev" }
+  local places, fds, writable = options.places, {}, { "/dev" }
+  local line = setmetatable({
+    without = options.without, fds = fds, first_fd = options.first_fd, writable = writable,
+  }, Line)
   namespaces(line)
   environment(line, options.env)
   system(line, places.root, places.etc, options.directories)
   for _, area in ipairs(areas(places)) do
-    local is_open = not area.read_only or line.without.read_only_system
-    line:add(is_open and "--bind" or "--ro-bind", area.host, area.path)
-    if is_open then paths[#paths + 1] = area.path end
-    if not line.without.read_only_system and is_open then
-      local ok, why = nested(line, places, area, fds, options.first_fd)
-      if not ok then return nil, why, {} end
-    end
+    local ok, why = bind(line, places, area)
+    if not ok then return nil, why, {} end
   end
   line:add("--chdir", "/")
-  line.without = nil
-  return line, fds, paths
+  return table.move(line, 1, #line, 1, {}), fds, writable
 end
 
 return M
