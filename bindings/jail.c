@@ -4,7 +4,7 @@
  *     text(bytes) -> file          a file with these bytes, to be read from its beginning
  *     file:close()
  *     spawn's option `fds` takes such files (process.c)
- *     beneath(root, path) -> file | nil, why     what is at a path in a tree, no link on the way
+ *     open(path) -> file | nil, why              what is at a path, with no link on the way
  *
  * and what there is on this machine:
  *
@@ -101,19 +101,12 @@ static int nothing(lua_State *L, const char *why) {
     return 2;
 }
 
-static int beneath(lua_State *L) {
-    const char *root = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
-    struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
+static int open_path(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
     struct anonymous_file *file = push_file(L);
-    int top = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (top < 0) return nothing(L, strerror(errno));
-    file->fd = (int)syscall(SYS_openat2, top, path, &how, sizeof how);
-    int error = errno;
-    close(top);
-    return file->fd >= 0 ? 1 : nothing(L, strerror(error));
+    file->fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    return file->fd >= 0 ? 1 : nothing(L, strerror(errno));
 }
 
 /* ---- the machine ---------------------------------------------------------------------------- */
@@ -259,9 +252,9 @@ static const luaL_Reg METHODS[] = {
 };
 
 static const luaL_Reg FUNCTIONS[] = {
-    {"program", program},     {"text", text},           {"beneath", beneath}, {"machine", machine},
-    {"user", user},           {"owner", owner},         {"find", find},       {"entries", entries},
-    {"make_root", make_root}, {"fill_tree", fill_tree}, {"place", place},     {NULL, NULL},
+    {"program", program},     {"text", text},           {"open", open_path}, {"machine", machine},
+    {"user", user},           {"owner", owner},         {"find", find},      {"entries", entries},
+    {"make_root", make_root}, {"fill_tree", fill_tree}, {"place", place},    {NULL, NULL},
 };
 
 int bind_jail(lua_State *L) {

@@ -67,7 +67,7 @@ struct process_options {
     bool other_user;
     uint32_t uid, gid;
 };
-enum { PROCESS_MORE_MAX = 8 };
+enum { PROCESS_MORE_MAX = 64 };
 
 struct process_result {
     int exit_code; /* 0 when it ended by a signal */

@@ -3,7 +3,7 @@
 --- The process has every namespace of its own, no capability, no environment, a / with nothing in it
 --- but /proc, and no network; as root it is another user's, since root in a user namespace is still root
 --- outside of it. In there harness-jail leaves itself nothing but its two pipes (sandbox/jail/code.h). It
---- ends with the thread that has started it, kill -9 of the engine included.
+--- ends with those, kill -9 of the engine included (why not by --die-with-parent: sandbox/bwrap.lua).
 ---
 --- Without the protection "namespaces" it is harness-jail alone.
 
@@ -20,7 +20,7 @@ local PROGRAM <const> = "/proc/self/fd/3" -- the first of fds
 local ISOLATED <const> = {
   "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
   "--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv", "--new-session",
-  "--die-with-parent", "--as-pid-1", "--proc", "/proc", "--remount-ro", "/", "--chdir", "/", "--", PROGRAM, "code",
+  "--as-pid-1", "--proc", "/proc", "--remount-ro", "/", "--chdir", "/", "--", PROGRAM, "code",
 }
 
 local function fail(reason, message)

@@ -52,18 +52,18 @@ static void drop_streams(void) {
     if (null > 2) close(null);
 }
 
-/* Reaps whatever has ended. True when the program is among it: *status is its. */
-static bool reap(pid_t program, int *status) {
-    bool ended = false;
-    for (;;) {
-        int one;
-        pid_t pid = waitpid(-1, &one, WNOHANG);
-        if (pid < 0 && errno == EINTR) continue;
-        if (pid <= 0) return ended;
-        if (pid != program) continue;
-        *status = one;
-        ended = true;
-    }
+enum reaped { NONE, SOMEBODY, THE_PROGRAM };
+
+/* Reaps one who has ended. THE_PROGRAM: *status is its. */
+static enum reaped reap(pid_t program, int *status) {
+    int one;
+    pid_t pid;
+    do pid = waitpid(-1, &one, WNOHANG);
+    while (pid < 0 && errno == EINTR);
+    if (pid <= 0) return NONE;
+    if (pid != program) return SOMEBODY;
+    *status = one;
+    return THE_PROGRAM;
 }
 
 /* Passes signals on. False: there will be no more orders. */
@@ -75,13 +75,15 @@ static bool obey(int orders, pid_t program) {
     return n > 0;
 }
 
-/* Waits for the program's end (true, with its status) or the end of the orders (false). */
+/* Waits for the program's end (true, with its status) or the end of the orders (false), which comes
+ * through also when orphans end without end. */
 static bool wait_for(const struct child *child, pid_t program, int signals, int *status) {
     struct pollfd fds[2] = {{.fd = signals, .events = POLLIN},
                             {.fd = child->orders, .events = POLLIN}};
     for (;;) {
-        if (reap(program, status)) return true;
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) return false;
+        enum reaped reaped = reap(program, status);
+        if (reaped == THE_PROGRAM) return true;
+        if (poll(fds, 2, reaped == NONE ? -1 : 0) < 0 && errno != EINTR) return false;
         struct signalfd_siginfo info;
         if (fds[0].revents && read(signals, &info, sizeof info) < 0 && errno != EAGAIN)
             return false;

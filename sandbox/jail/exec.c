@@ -8,6 +8,7 @@
  * force. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -46,15 +47,27 @@ static bool wants(const char *name) {
     return true;
 }
 
+/* When the machine runs out of memory, it is we whom the kernel ends first, since shared memory is
+ * held by no limit. While we are still dumpable: later the file is root's. */
+static void become_victim(void) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 && errno == EROFS && !wants("pids")) return; /* the host's /proc, read-only */
+    if (fd < 0 || write(fd, "1000", 4) != 4) report_failure("oom_score_adj");
+    close(fd);
+}
+
 static void confine(void) {
     errno = EPERM;
     if (wants("pids") && getpid() != 1) report_failure("a PID namespace of its own");
+    become_victim();
     /* Nobody in there reads our memory or our descriptors through /proc. */
     if (wants("hidden_jail") && prctl(PR_SET_DUMPABLE, 0) != 0) report_failure("PR_SET_DUMPABLE");
     if (wants("capabilities")) privileges_drop();
     else privileges_keep();
     if (wants("landlock")) landlock_apply();
     if (wants("seccomp")) filter_apply();
+    /* Should we not come to read our orders: bubblewrap is killed then. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) report_failure("PR_SET_PDEATHSIG");
 }
 
 static void limit(void) {

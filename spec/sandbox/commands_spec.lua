@@ -118,6 +118,14 @@ describe("the tree of a command", function()
     assert.same({ "a.txt", "made" }, core.jail.entries(root))
   end)
 
+  it("is missed when somebody has removed it", function()
+    local session = open { data_directory = make_directory() }
+    session:exec "true"
+    os.execute("rm -rf " .. session[1]:host().private)
+    local err = raised("SANDBOX_ERROR", "fs_failed", session.exec, session, "true")
+    assert.matches("cannot be listed: .*: No such file", err.message)
+  end)
+
   it("is gone with the session when it is private", function()
     local session = open()
     session:exec "echo x > /workspace/x; mkdir -p /tmp/a/b/c; chmod 0 /tmp/a/b"
@@ -171,12 +179,45 @@ describe("the tree of a command", function()
     assert.same({ "s", "l" }, { session:read "/skills/pdf/SKILL.md", session:read "/workspace/vendor/lib.txt" })
   end)
 
+  it("keeps the way to a read-only mount, which nobody can put another in the place of", function()
+    local session = open()
+    session:mount({ ["lib.txt"] = "l" }, "/workspace/a/b/vendor", { read_only = true })
+    session:mount({ ["in.txt"] = "i" }, "/workspace/a/b/vendor/inner", { read_only = true })
+    local ended = session:exec [[mv a c; mv a/b a/c; mv a/b/vendor v; rm -rf a; mkdir -p a/b/vendor
+      echo x > a/b/vendor/lib.txt; echo x > a/b/vendor/inner/in.txt; echo ok > a/b/new; cat a/b/new; ls a]]
+    assert.equal("ok\nb\n", ended.stdout)
+    assert.equal("l", session:read "/workspace/a/b/vendor/lib.txt")
+    assert.equal("i", session:read "/workspace/a/b/vendor/inner/in.txt")
+  end)
+
+  it("has room for many read-only mounts, and says when there are too many", function()
+    local session = open()
+    for i = 1, 59 do session:mount({ ["x"] = tostring(i) }, "/workspace/m/" .. i, { read_only = true }) end
+    assert.equal("59", session:exec("echo x > m/59/x; cat m/59/x").stdout)
+    session:mount({ ["x"] = "60" }, "/workspace/m/60", { read_only = true })
+    local err = raised("SANDBOX_ERROR", "exec_failed", session.exec, session, "true")
+    assert.matches("too many read%-only mounts inside", err.message)
+  end)
+
   it("does not follow a link that a command has put in the way of a read-only mount", function()
     local session = open()
+    session:write("/workspace/a/x", "x")
+    local p = session:spawn("sh", { args = { "-c", "read x; mv a b; ln -s /oldroot/tmp a; echo done" } })
     session:mount({ ["lib.txt"] = "l" }, "/workspace/a/vendor", { read_only = true })
-    assert.equal(0, session:exec("mv a b; ln -s /oldroot/tmp a").exit_code)
+    p:write "go\n"
+    assert.equal("done\n", p:read())
     local err = raised("SANDBOX_ERROR", "exec_failed", session.exec, session, "true")
-    assert.matches("read%-only mount /workspace/a/vendor cannot be opened", err.message)
+    assert.matches("/workspace/a %(a read%-only mount, or on the way to one%) cannot be opened", err.message)
+  end)
+
+  it("is never what somebody has made the given root a link to", function()
+    local outer, elsewhere = make_directory(), make_directory()
+    os.execute(("mkdir %s/inner; chown --reference=%s %s/inner"):format(outer, outer, outer))
+    local session = open { root = outer .. "/inner" }
+    session:exec "true"
+    os.execute(("mv %s/inner %s/other; ln -s %s %s/inner"):format(outer, outer, elsewhere, outer))
+    local err = raised("SANDBOX_ERROR", "exec_failed", session.exec, session, "true")
+    assert.matches("the root .*/inner cannot be opened", err.message)
   end)
 end)
 
@@ -389,6 +430,25 @@ describe("the end of a command", function()
     assert.is_true(eventually(function() return #processes_with(seconds) == 0 end))
   end)
 
+  it("is that of bubblewrap, though the engine stands still", function()
+    local seconds = odd_seconds()
+    local script = ([[
+      local session = require("harness").sandbox.bash{}:open { session_id = "s" }
+      local p = session:spawn("sh", { args = { "-c", "setsid sleep %s & sleep %s" } })
+      io.stderr:write("pid ", p.pid, ".")
+      p:wait()
+    ]]):gsub("%%s", seconds)
+    local child <close> = command.start { "-e", script }
+    child:await "pid %d+%."
+    local pid = child.stderr:match "pid (%d+)%."
+    assert.is_true(eventually(function() return sleeping(seconds) == 2 end))
+    child:signal "STOP"
+    os.execute("kill -9 " .. pid)
+    assert.is_true(eventually(function() return sleeping(seconds) == 0 end))
+    child:signal "KILL"
+    child:finish()
+  end)
+
   it("is told when the isolation was killed from outside", function()
     local session, seconds = open(), odd_seconds()
     local t = harness.spawn(function() return failure(session.exec, session, "sleep " .. seconds) end)
@@ -478,6 +538,26 @@ describe("the options of bash", function()
       assert.equal(65534, core.jail.owner(directory .. "/f").uid)
     end)
   end
+
+  it("come first when the machine runs out of memory", function()
+    assert.equal("1000\n", open():exec("cat /proc/self/oom_score_adj").stdout)
+  end)
+
+  it("have no root that holds private files of sessions, which they could replace", function()
+    local root = make_directory()
+    local err = raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = root, data_directory = root })
+    assert.matches("give a data_directory", err.message)
+    assert(os.execute("mkdir -p " .. root .. "/data/a; chmod -R a+rX " .. root))
+    raised("HARNESS_CONFIG_ERROR", "data_in_root", open, { root = root, data_directory = root .. "/data/a" })
+    raised("HARNESS_CONFIG_ERROR", "data_in_root", open,
+      { root = "/", run_as = IS_ROOT and "nobody" or nil, data_directory = root })
+    assert(os.execute("mkdir " .. root .. "/data2; chmod -R a+rwX " .. root))
+    local who = IS_ROOT and "nobody" or nil
+    for _, data in ipairs { root, root .. "/data2" } do
+      local beside = open { root = root .. "/data", run_as = who, data_directory = data }
+      assert.equal("x\n", beside:exec("echo x").stdout)
+    end
+  end)
 
   it("have the isolation told", function()
     local sandbox = harness.sandbox.bash { without = { "landlock", "network" } }

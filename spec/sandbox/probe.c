@@ -121,6 +121,23 @@ static long try_netlink_high(void) {
     return syscall(SYS_socket, 0x100000000UL | AF_NETLINK, SOCK_DGRAM, 0);
 }
 
+/* SCTP, UDP-Lite, MPTCP: whichever this kernel has. */
+static long try_protocol(void) {
+    static const struct {
+        int type, protocol;
+    } OTHERS[] = {{SOCK_STREAM, 132}, {SOCK_DGRAM, 136}, {SOCK_STREAM, 262}};
+    long fd = -1;
+    for (size_t i = 0; fd < 0 && i < sizeof OTHERS / sizeof OTHERS[0]; i++)
+        fd = socket(AF_INET, OTHERS[i].type, OTHERS[i].protocol);
+    return fd;
+}
+
+/* A kernel that does not have it yet says so; the filter says something else. */
+static long try_open_tree(void) {
+    long rc = syscall(467 /* open_tree_attr */, AT_FDCWD, "/", 0, NULL, 0);
+    return rc < 0 && errno == ENOSYS ? 0 : rc;
+}
+
 static long try_io_uring(void) {
     char parameters[256] = {0};
     return syscall(SYS_io_uring_setup, 4, parameters);
@@ -367,6 +384,8 @@ static const struct {
     {"keyctl", try_keyctl},
     {"netlink", try_netlink},
     {"netlink_high", try_netlink_high},
+    {"protocol", try_protocol},
+    {"open_tree", try_open_tree},
     {"io_uring", try_io_uring},
     {"userfaultfd", try_userfaultfd},
     {"fanotify", try_fanotify},

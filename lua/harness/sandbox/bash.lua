@@ -84,6 +84,18 @@ local function check_user(checked)
   errors.raise("HARNESS_CONFIG_ERROR", first.message, { reason = first.reason, path = first.path })
 end
 
+-- Where private directories are made. Not in the root: commands could put their own in the place of ours, and the
+-- next command would get what those lead to.
+local function base_of(checked)
+  local base, root = checked.data_directory or directory.default_base(), checked.root
+  if not root then return base end
+  local inside = root == "/" and "/" or root .. "/"
+  if (base .. "/"):sub(1, #inside) ~= inside then return base end
+  errors.raise("HARNESS_CONFIG_ERROR", ("the root %s holds the directory %s, where sessions have their private files, "
+    .. "out of reach of commands: give a data_directory (or $TMPDIR) outside of the root"):format(root, base),
+    { reason = "data_in_root", path = { "sandbox", "bash", "data_directory" } })
+end
+
 local function open(sandbox, request)
   local settings = {
     root = sandbox.root, base = sandbox.base, quota_bytes = sandbox.quota_bytes, no_system_names = true,
@@ -102,7 +114,7 @@ function M.new(given)
   local sandbox = {
     bwrap = find_bwrap(), user = check_user(checked), without = checked.without, env = checked.env,
     limits = command_options.merge(command_options.DEFAULT_LIMITS, checked.limits), quota_bytes = checked.quota_bytes,
-    directories = system_directories(), root = checked.root, base = checked.data_directory or directory.default_base(),
+    directories = system_directories(), root = checked.root, base = base_of(checked),
   }
   return {
     id = "bash",

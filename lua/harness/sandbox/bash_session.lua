@@ -57,7 +57,9 @@ end
 
 -- The names at the top of the tree, with those that commands need: file calls may have removed them.
 local function top_names(self, private)
-  local names, needed = core.jail.entries(private), 0
+  local names, why = core.jail.entries(private)
+  if not names then fs_failed(("the private files of the session cannot be listed: %s: %s"):format(private, why)) end
+  local needed = 0
   for _, name in ipairs(names) do
     if name == "tmp" or name == "home" or name == "workspace" then needed = needed + 1 end
   end

@@ -18,6 +18,7 @@ M.PROTECTIONS = {
 }
 
 M.INSIDE_ID = 1000 -- jail_root.h
+M.MOST_FDS = 60 -- that M.arguments asks for; PROCESS_MORE_MAX of engine/process.h is a few more
 
 -- The system's names in the tree: never bound from it.
 local SYSTEM <const> = {
@@ -55,9 +56,10 @@ function Line:unless(protection, ...)
   if not self.without[protection] then self:add(...) end
 end
 
+-- Not --die-with-parent: killed in the midst of its beginning, bubblewrap leaves a child behind that waits for it
+-- for ever. When the engine dies, the orders of harness-jail end, and with it all else.
 local function namespaces(line)
-  line:add("--unshare-user", "--unshare-cgroup-try", "--uid", tostring(M.INSIDE_ID), "--gid", tostring(M.INSIDE_ID),
-    "--die-with-parent")
+  line:add("--unshare-user", "--unshare-cgroup-try", "--uid", tostring(M.INSIDE_ID), "--gid", tostring(M.INSIDE_ID))
   line:unless("ipc", "--unshare-ipc")
   line:unless("network", "--unshare-net")
   line:unless("hostname", "--unshare-uts", "--hostname", "sandbox")
@@ -92,15 +94,8 @@ local function system(line, root, etc, directories)
     line:add("--dev-bind", "/dev", "/dev")
   else
     line:add("--dev", "/dev", "--size", tostring(SHM_BYTES), "--tmpfs", "/dev/shm")
+    line:unless("read_only_system", "--remount-ro", "/dev") -- it is half of the machine's memory
   end
-end
-
--- Is there a read-only mount at the path or below?
-local function holds_read_only(read_only, path)
-  for _, mount in ipairs(read_only) do
-    if mount == path or mount:sub(1, #path + 1) == path .. "/" then return true end
-  end
-  return false
 end
 
 -- What of the tree is where: each of its top-level names. Commands may change them but for /skills and what is a
@@ -115,31 +110,66 @@ local function areas(places)
       list[#list + 1] = { path = path, host = places.private .. path, read_only = read_only }
     end
   end
-  list[#list + 1] = { path = "/workspace", host = places.workspace or places.private .. "/workspace" }
+  list[#list + 1] = {
+    path = "/workspace", host = places.workspace or places.private .. "/workspace", is_given = places.workspace ~= nil,
+  }
   return list
 end
 
--- A read-only mount inside of what commands may change. The place is opened here, where no link on the way
--- is followed: a command that runs may have put one there.
-local function nested(line, places, area, fds, first_fd)
+-- What has to be a mount inside of what commands may change: read-only mounts (true), and the directories on the way
+-- to them (false), which could be renamed otherwise, and others made in their place.
+local function inner_mounts(places, area)
+  local read_only, list = {}, {}
   for _, mount in ipairs(places.read_only) do
-    if mount ~= area.path and mount:sub(1, #area.path + 1) == area.path .. "/" then
-      local file, why = core.jail.beneath(area.host, mount:sub(#area.path + 2))
-      if not file then return nil, ("the read-only mount %s cannot be opened: %s"):format(mount, why) end
-      fds[#fds + 1] = file
-      line:add("--ro-bind", ("/proc/self/fd/%d"):format(first_fd + #fds - 1), mount)
-    end
+    if mount:sub(1, #area.path + 1) == area.path .. "/" then read_only[mount] = true end
+  end
+  local found = {}
+  for mount in pairs(read_only) do
+    local at = #area.path + 1
+    repeat
+      at = mount:find("/", at + 1, true) or #mount + 1
+      local path = mount:sub(1, at - 1)
+      if not found[path] then list[#list + 1] = path end
+      found[path] = true
+    until read_only[path]
+  end
+  table.sort(list) -- what is above comes first
+  return list, read_only
+end
+
+-- Opens what is at a path of the host, where no link on the way is followed: a command that runs may have put one
+-- there. Returns what bubblewrap is to bind, which then is that and nothing else.
+local function opened(line, path, what)
+  local fds = line.fds
+  if #fds == M.MOST_FDS then return nil, "there are too many read-only mounts inside of what commands may change" end
+  local file, why = core.jail.open(path)
+  if not file then return nil, ("%s cannot be opened: %s"):format(what, why) end
+  fds[#fds + 1] = file
+  return ("/proc/self/fd/%d"):format(line.first_fd + #fds - 1)
+end
+
+local function nested(line, places, area)
+  if line.without.read_only_system then return true end
+  local list, read_only = inner_mounts(places, area)
+  for _, path in ipairs(list) do
+    local what = path .. " (a read-only mount, or on the way to one)"
+    local source, why = opened(line, area.host .. path:sub(#area.path + 1), what)
+    if not source then return nil, why end
+    line:add(read_only[path] and "--ro-bind" or "--bind", source, path)
   end
   return true
 end
 
--- Our own data, should the given root hold it, is not for the command.
-local function hide(line, places)
-  local workspace = places.workspace
-  if not workspace then return end
-  local below = places.private:sub(1, #workspace + 1) == workspace .. "/" and places.private:sub(#workspace + 2)
-    or workspace == "/" and places.private:sub(2)
-  if below then line:add("--tmpfs", "/workspace/" .. (below:match "^(.-harness%-lua%-%d+)/" or below)) end
+-- One name at the top of the tree, and what is mounted inside of it.
+local function bind(line, places, area)
+  local source, why = area.host, nil
+  if area.is_given then source, why = opened(line, area.host, "the root " .. area.host) end
+  if not source then return nil, why end
+  local is_open = not area.read_only or line.without.read_only_system
+  line:add(is_open and "--bind" or "--ro-bind", source, area.path)
+  if not is_open then return true end
+  line.writable[#line.writable + 1] = area.path
+  return nested(line, places, area)
 end
 
 ---@class harness.JailPlaces
@@ -163,24 +193,19 @@ end
 ---@return userdata[]|string fds descriptors that they name, to be inherited
 ---@return string[] writable paths that may be changed, for harness-jail
 function M.arguments(options)
-  local line = setmetatable({ without = options.without }, Line)
-  local places, fds, paths = options.places, {}, { "/dev" }
+  local places, fds, writable = options.places, {}, { "/dev" }
+  local line = setmetatable({
+    without = options.without, fds = fds, first_fd = options.first_fd, writable = writable,
+  }, Line)
   namespaces(line)
   environment(line, options.env)
   system(line, places.root, places.etc, options.directories)
   for _, area in ipairs(areas(places)) do
-    local is_open = not area.read_only or line.without.read_only_system
-    line:add(is_open and "--bind" or "--ro-bind", area.host, area.path)
-    if is_open then paths[#paths + 1] = area.path end
-    if not line.without.read_only_system and is_open and holds_read_only(places.read_only, area.path) then
-      local ok, why = nested(line, places, area, fds, options.first_fd)
-      if not ok then return nil, why, {} end
-    end
+    local ok, why = bind(line, places, area)
+    if not ok then return nil, why, {} end
   end
-  hide(line, places)
   line:add("--chdir", "/")
-  line.without = nil
-  return line, fds, paths
+  return table.move(line, 1, #line, 1, {}), fds, writable
 end
 
 return M

@@ -123,7 +123,6 @@ local HINTS <const> = {
   { "Creating new namespace failed", "user namespaces are switched off or used up: see user.max_user_namespaces" },
   { "setting up uid map", "user namespaces are restricted for bwrap: see its AppArmor profile" },
   { "Can't mount proc", "this container does not let us mount /proc: run it with an unmasked /proc" },
-  { "Can't find source path", "who commands run as (run_as) has to have access to the root" },
 }
 
 --- Raises SANDBOX_ERROR for what bubblewrap has said instead of running anything.

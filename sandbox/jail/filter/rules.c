@@ -9,6 +9,7 @@
  * Another architecture than our own (32-bit calls, x32) is no way around it: its first call kills.
  * Arguments are compared as the kernel reads them: an int in a 64-bit register is masked, or the
  * comparison is one that its upper half cannot get past. */
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -18,14 +19,15 @@
 
 #define LOW32 0xffffffffULL
 #define SET_IDS (S_ISUID | S_ISGID)
-enum { NR_FCHMODAT2 = 452 }; /* newer than Debian's libseccomp */
+enum { NR_FCHMODAT2 = 452, NR_OPEN_TREE_ATTR = 467 }; /* newer than Debian's libseccomp */
 
 static const int REFUSED[] = {
     /* mounts and roots */
     SCMP_SYS(mount), SCMP_SYS(umount), SCMP_SYS(umount2), SCMP_SYS(pivot_root),
-    SCMP_SYS(move_mount), SCMP_SYS(open_tree), SCMP_SYS(fsopen), SCMP_SYS(fsconfig),
-    SCMP_SYS(fsmount), SCMP_SYS(fspick), SCMP_SYS(mount_setattr), SCMP_SYS(swapon),
-    SCMP_SYS(swapoff), SCMP_SYS(quotactl), SCMP_SYS(quotactl_fd), SCMP_SYS(fanotify_init),
+    SCMP_SYS(move_mount), SCMP_SYS(open_tree), NR_OPEN_TREE_ATTR, SCMP_SYS(fsopen),
+    SCMP_SYS(fsconfig), SCMP_SYS(fsmount), SCMP_SYS(fspick), SCMP_SYS(mount_setattr),
+    SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(quotactl), SCMP_SYS(quotactl_fd),
+    SCMP_SYS(fanotify_init),
     /* other namespaces */
     SCMP_SYS(unshare), SCMP_SYS(setns),
     /* other processes */
@@ -92,6 +94,8 @@ static void refuse_sockets(scmp_filter_ctx filter, int number) {
     for (size_t i = 0; i < sizeof OTHER_TYPES / sizeof OTHER_TYPES[0]; i++)
         refuse_where(filter, number,
                      SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, (scmp_datum_t)OTHER_TYPES[i]));
+    /* SCTP, MPTCP, L2TP, UDP-Lite, SMC, ...: the first to ask has the kernel load them. */
+    refuse(filter, EPROTONOSUPPORT, number, &SCMP_A2(SCMP_CMP_GT, IPPROTO_ICMPV6));
 }
 
 static void add_rules(scmp_filter_ctx filter) {
