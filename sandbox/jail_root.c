@@ -64,9 +64,14 @@ static int make_directory(const struct root *root, const char *name, mode_t mode
         if (fstatat(root->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
         return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
     }
-    if (fchmodat(root->fd, name, mode, 0) != 0) return errno;
-    if (!own || root->uid == (uid_t)-1) return 0;
-    return fchownat(root->fd, name, root->uid, root->gid, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+    /* By a descriptor: commands that run may have put a link in its place by now. */
+    int fd = openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int error = fchmod(fd, mode) == 0 ? 0 : errno;
+    if (!error && own && root->uid != (uid_t)-1 && fchown(fd, root->uid, root->gid) != 0)
+        error = errno;
+    close(fd);
+    return error;
 }
 
 static int make_link(const struct root *root, const char *target, const char *name) {
@@ -186,7 +191,9 @@ static int told(int error, const char *what, char why[JAIL_WHY_SIZE]) {
 
 int jail_root_make(const char *root, uid_t uid, gid_t gid, char why[JAIL_WHY_SIZE]) {
     const char *what = "its directory";
-    int error = mkdir(root, 0755) == 0 && chmod(root, 0755) == 0 ? 0 : errno;
+    /* It is there when an earlier attempt came no further. */
+    bool made = mkdir(root, 0755) == 0 || errno == EEXIST;
+    int error = made && chmod(root, 0755) == 0 ? 0 : errno;
     if (!error && uid != (uid_t)-1 && chown(root, uid, gid) != 0) error = errno;
     if (!error) error = fill(root, uid, gid, &what, fill_root);
     return told(error, what, why);

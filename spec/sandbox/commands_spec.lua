@@ -609,8 +609,10 @@ describe("a machine without", function()
           local session = require("harness").sandbox.bash { data_directory = "/mnt" }
           :open { session_id = "s" }
           print(pcall(session.exec, session, "echo ran"))
+          os.execute "mount -o remount,size=10m /mnt"
+          print(session:exec("echo then").stdout)
           session:close()']] }
-      assert.matches("false\tSANDBOX_ERROR: .*No space left on device", result.stdout .. result.stderr)
+      assert.matches("false\tSANDBOX_ERROR: .*No space left on device.*then\n", result.stdout .. result.stderr)
     end)
   end
 end)
