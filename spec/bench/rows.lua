@@ -265,7 +265,7 @@ return {
   {
     name = "embed",
     programs = {
-      embed = "spec/bench/ours/embed.c build/libharness.a $(pkg-config --libs lua5.4 libuv libcjson) -ldl -lm -lpthread",
+      embed = "spec/bench/ours/embed.c build/libharness.a $(pkg-config --libs lua5.4 libuv libcjson yaml-0.1) -ldl -lm -lpthread",
       lua_state = "spec/bench/peers/lua_state.c $(pkg-config --cflags --libs lua5.4)",
     },
     ours = "{bin}/embed",
