@@ -98,8 +98,8 @@ end
 function Session:remove(path, options)
   path = begin(self, "remove", path)
   check_change(self, path, true)
-  if not (options and options.recursive) then
-    for name in pairs(self.files) do
+  for _, map in ipairs(options and options.recursive and {} or { self.files, self.directories }) do
+    for name in pairs(map) do
       if name ~= path and within(name, path) then failed(path .. " is not empty") end
     end
   end
