@@ -55,13 +55,14 @@ run_file() {
 }
 
 # Processes of a finished file's group that are still there after a second of grace; they are ended.
+# A zombie waits for nobody but its new parent, which may take its time.
 left_behind() {
   local group=$1 names
   for _ in 1 2 3 4 5 6 7 8 9 10; do
-    pgrep -g "$group" >/dev/null || return 1
+    pgrep -r D,R,S,T,t,I -g "$group" >/dev/null || return 1
     sleep 0.1
   done
-  names=$(pgrep -lg "$group" | awk '{print $2}' | paste -sd' ')
+  names=$(pgrep -r D,R,S,T,t,I -l -g "$group" | awk '{print $2}' | paste -sd' ')
   kill -KILL -- "-$group" 2>/dev/null
   printf '%s\n' "$names"
 }
