@@ -5,7 +5,7 @@ local core = require "harness.core"
 local failure = require("spec.support.failure").any
 local harness = require "harness"
 local live = require "spec.support.live"
-local task = require "harness.task"
+local sleepers = require "spec.support.sleepers"
 
 local FACTOR <const> = tonumber(os.getenv "HARNESS_SPEC_FACTOR") or 1
 local SOAK <const> = os.getenv "HARNESS_SOAK" == "full"
@@ -30,46 +30,8 @@ local function make_directory()
   return directory
 end
 
--- The processes of this machine in whose arguments the text is.
-local function processes_with(text)
-  local found = {}
-  for _, pid in ipairs(core.jail.entries "/proc") do
-    local file = pid:find "^%d+$" and io.open("/proc/" .. pid .. "/cmdline")
-    if file then
-      if (file:read "a" or ""):find(text, 1, true) then found[#found + 1] = pid end
-      file:close()
-    end
-  end
-  return found
-end
-
--- Those of them that are a sleep, so all around it is there.
-local function sleeping(seconds)
-  local count = 0
-  for _, pid in ipairs(processes_with(seconds)) do
-    local file = io.open("/proc/" .. pid .. "/cmdline")
-    if file then
-      if (file:read "a" or "") == ("sleep\0%s\0"):format(seconds) then count = count + 1 end
-      file:close()
-    end
-  end
-  return count
-end
-
-local function eventually(fn)
-  for _ = 1, 400 do
-    if fn() then return true end
-    task.sleep(5)
-  end
-  return false
-end
-
--- A number of seconds that no other process sleeps.
-local serial = 0
-local function odd_seconds()
-  serial = serial + 1
-  return ("%d.%d"):format(7000 + serial, core.wall_ms())
-end
+local eventually, odd_seconds = sleepers.eventually, sleepers.odd_seconds
+local processes_with, sleeping = sleepers.processes_with, sleepers.sleeping
 
 local function raised(code, reason, fn, ...)
   local err = failure(fn, ...)

@@ -4,36 +4,12 @@ local core = require "harness.core"
 local failure = require("spec.support.failure").any
 local live = require "spec.support.live"
 local process = require "harness.process"
-local task = require "harness.task"
+local sleepers = require "spec.support.sleepers"
 
 -- Three of the same name: a child, an orphan, one in a session of its own.
 local STARTS <const> = "sleep %s & (sleep %s &); setsid setsid sleep %s & "
 
-local function sleeping(seconds)
-  local count = 0
-  for _, pid in ipairs(core.jail.entries "/proc") do
-    local file = pid:find "^%d+$" and io.open("/proc/" .. pid .. "/cmdline")
-    if file then
-      if (file:read "a" or "") == ("sleep\0%s\0"):format(seconds) then count = count + 1 end
-      file:close()
-    end
-  end
-  return count
-end
-
-local function eventually(fn)
-  for _ = 1, 800 do
-    if fn() then return true end
-    task.sleep(5)
-  end
-  return false
-end
-
-local serial = 0
-local function odd_seconds()
-  serial = serial + 1
-  return ("%d.%d"):format(6000 + serial, core.wall_ms())
-end
+local eventually, odd_seconds, sleeping = sleepers.eventually, sleepers.odd_seconds, sleepers.sleeping
 
 local function supervised(script, seconds, options)
   options = options or {}
