@@ -61,7 +61,8 @@ static void transport_resume(void *user, void *handle) {
     t->resumed++;
 }
 
-static harness_engine *engine_on(struct transport *transport) {
+/* loop: the host's, or NULL. */
+static harness_engine *engine_on(struct transport *transport, uv_loop_t *loop) {
     static harness_http http;
     http = (harness_http){.size = sizeof http,
                           .user = transport,
@@ -70,6 +71,7 @@ static harness_engine *engine_on(struct transport *transport) {
                           .resume = transport_resume};
     harness_options options = HARNESS_OPTIONS_INIT;
     options.http = &http;
+    options.uv_loop = loop;
     return engine_with(&options, MODEL_SCRIPT);
 }
 
@@ -90,7 +92,7 @@ static void answers_over_the_transport(void) {
         "data: [DONE]\n\n",
     };
     struct transport transport = {0};
-    harness_engine *engine = engine_on(&transport);
+    harness_engine *engine = engine_on(&transport, NULL);
     struct seen seen = {0};
     start_seen(engine, NULL, "guard", "\"hello\"", &seen);
     pump_until_started(engine, &transport, 1);
@@ -117,15 +119,7 @@ static void answers_on_a_uv_loop(void) {
     struct transport transport = {0};
     uv_loop_t loop;
     uv_loop_init(&loop);
-    harness_http http = {.size = sizeof http,
-                         .user = &transport,
-                         .start = transport_start,
-                         .stop = transport_stop,
-                         .resume = transport_resume};
-    harness_options options = HARNESS_OPTIONS_INIT;
-    options.uv_loop = &loop;
-    options.http = &http;
-    harness_engine *engine = engine_with(&options, MODEL_SCRIPT);
+    harness_engine *engine = engine_on(&transport, &loop);
     struct seen seen = {0};
     start_seen(engine, NULL, "guard", "\"hello\"", &seen);
     while (!transport.started) uv_run(&loop, UV_RUN_ONCE);
@@ -140,7 +134,7 @@ static void answers_on_a_uv_loop(void) {
 
 static void fails_over_the_transport(void) {
     struct transport transport = {0};
-    harness_engine *engine = engine_on(&transport);
+    harness_engine *engine = engine_on(&transport, NULL);
     struct seen seen = {0};
     start_seen(engine, NULL, "guard", "\"hello\"", &seen);
     for (int attempt = 1; attempt <= 3; attempt++) { /* a broken connection is tried again */
@@ -163,7 +157,7 @@ static void ends_what_it_refuses(void) {
     static const char *const HEADERS[] = {"content-type", "application/json", "content-encoding",
                                           "gzip"};
     struct transport transport = {0};
-    harness_engine *engine = engine_on(&transport);
+    harness_engine *engine = engine_on(&transport, NULL);
     struct seen seen = {0};
     start_seen(engine, NULL, "guard", "\"hello\"", &seen);
     for (int attempt = 1; attempt <= 3; attempt++) {
@@ -185,7 +179,7 @@ static void pauses_the_transport(void) {
                        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%0*d\"}}]}\n\n",
                        TEXT, 7);
     struct transport transport = {0};
-    harness_engine *engine = engine_on(&transport);
+    harness_engine *engine = engine_on(&transport, NULL);
     struct seen seen = {0};
     start_seen(engine, NULL, "length", NULL, &seen);
     pump_until_started(engine, &transport, 1);
@@ -231,7 +225,7 @@ static void refuses_half_a_table(void) {
 
 static void stops_the_transport(void) {
     struct transport transport = {0};
-    harness_engine *engine = engine_on(&transport);
+    harness_engine *engine = engine_on(&transport, NULL);
     struct seen seen = {0};
     harness_run *run = start_seen(engine, NULL, "guard", "\"hello\"", &seen);
     pump_until_started(engine, &transport, 1);
@@ -301,6 +295,17 @@ static void starter_release(void *user, void *handle) {
     starter->released++;
 }
 
+static harness_engine *engine_started_by(struct starter *starter, const char *script) {
+    harness_process process = {.size = sizeof process,
+                               .user = starter,
+                               .start = starter_start,
+                               .signal = starter_signal,
+                               .release = starter_release};
+    harness_options options = HARNESS_OPTIONS_INIT;
+    options.process = &process;
+    return engine_with(&options, script);
+}
+
 static void look_after(struct starter *starter) {
     int status;
     if (!starter->child || waitpid(starter->pid, &status, WNOHANG) != starter->pid) return;
@@ -326,14 +331,7 @@ static void starts_children_by_the_host(void) {
         "  },\n"
         "}\n";
     struct starter starter = {0};
-    harness_process process = {.size = sizeof process,
-                               .user = &starter,
-                               .start = starter_start,
-                               .signal = starter_signal,
-                               .release = starter_release};
-    harness_options options = HARNESS_OPTIONS_INIT;
-    options.process = &process;
-    harness_engine *engine = engine_with(&options, SCRIPT_TEXT);
+    harness_engine *engine = engine_started_by(&starter, SCRIPT_TEXT);
     struct seen seen = {0};
     start_seen(engine, NULL, "talk", NULL, &seen);
     for (int i = 0; i < 3000 && !seen.done; i++) {
@@ -371,14 +369,7 @@ static void frees_with_children_of_the_host(void) {
         "    return p:wait() end } },\n"
         "}\n";
     struct starter starter = {0};
-    harness_process process = {.size = sizeof process,
-                               .user = &starter,
-                               .start = starter_start,
-                               .signal = starter_signal,
-                               .release = starter_release};
-    harness_options options = HARNESS_OPTIONS_INIT;
-    options.process = &process;
-    harness_engine *engine = engine_with(&options, SCRIPT_TEXT);
+    harness_engine *engine = engine_started_by(&starter, SCRIPT_TEXT);
     struct seen seen = {0};
     start_seen(engine, NULL, "nap", NULL, &seen);
     for (int i = 0; i < 1000 && !starter.child; i++) harness_pump(engine, 1000);
